@@ -1,0 +1,130 @@
+"""The quantities that a footprint is made of, with their units in their names.
+
+Knows shapes and units. Refuses to know models, factors and files: those are in `catalogue`, `factors` and
+`estimate`. An unknown value is `None`, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Method = Literal["metered", "gpu_time", "anchor", "flops", "tokens", "proxy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A central estimate with the bounds of its 90 % band, all in the unit of the field it stands in."""
+
+    low: float
+    central: float
+    high: float
+
+    def as_json(self) -> dict[str, float]:
+        return {"low": self.low, "central": self.central, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class FactorUse:
+    """A published coefficient that took part in a result."""
+
+    id: str
+    value: float
+    unit: str
+    source: str
+    year: int | None = None
+    note: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "value": self.value,
+            "unit": self.unit,
+            "source": self.source,
+            "year": self.year,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWork:
+    """The work that one request asks of one model. `None` means that nobody said.
+
+    `measured_*` are facts about finished work and take precedence over what was asked.
+    """
+
+    model: str
+    n: int = 1
+    width: int | None = None
+    height: int | None = None
+    quality: str | None = None
+    steps: int | None = None
+    guidance_passes: int | None = None
+    strength: float | None = None
+    partial_images: int = 0
+    frames: int = 1
+    input_images: int = 0
+    measured_output_tokens: int | None = None
+    measured_gpu_seconds: float | None = None
+    measured_node_wh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where and on what the work runs. `None` means unknown, which widens the result.
+
+    `pue` has no unit; `wue_l_per_kwh` is litres per kWh of IT energy.
+    """
+
+    provider: str | None = None
+    region: str | None = None
+    zone: str | None = None
+    gpu: str | None = None
+    num_gpus: int | None = None
+    precision: str | None = None
+    batch: int | None = None
+    pue: float | None = None
+    wue_l_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the chain, for `explain`: what was computed, from which numbers and factors."""
+
+    name: str
+    formula: str
+    value: Range
+    unit: str
+    factors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Energy, water and carbon of a whole request (all its images), as estimates.
+
+    `energy_wh` is facility energy (PUE in); `water_ml` is consumption on site plus off site at the power
+    plants; `carbon_g` is location-based use plus embodied, in gCO2e. `water_basis` is `consumption`,
+    `withdrawal` or `mixed`. `assumptions` are the values that nobody gave, as sentences; `warnings` say what
+    makes the result weaker than usual.
+    """
+
+    energy_wh: Range
+    water_ml: Range
+    carbon_g: Range
+    gpu_energy_wh: Range | None
+    it_energy_wh: Range
+    water_onsite_ml: Range
+    water_offsite_ml: Range
+    carbon_use_g: Range
+    carbon_embodied_g: Range | None
+    adpe_mg_sbeq: Range | None
+    images: int
+    method: Method
+    zone: str | None
+    water_basis: str
+    carbon_basis: str
+    factor_set: str
+    factors: tuple[FactorUse, ...]
+    steps: tuple[Step, ...] = ()
+    assumptions: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,58 @@
+"""Settings from the environment (`ECOGATE_...`), read once per process.
+
+Every command line option of `ecogate serve` has its variable here. Secrets are `SecretStr`, so that no
+repr, log line or trace shows them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PLACEHOLDERS = frozenset(
+    {"changeme", "change-me", "secret", "password", "admin", "sk-1234", "test", "example", "placeholder"}
+)
+
+
+class Settings(BaseSettings):
+    """What a gateway process needs to know before it reads any file."""
+
+    model_config = SettingsConfigDict(env_prefix="ECOGATE_", extra="ignore", validate_default=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    data_dir: Path = Path("data")
+    deployments: Path | None = None
+    policies: Path | None = None
+    redis_url: SecretStr | None = None
+    database_url: SecretStr | None = None
+    admin_key: SecretStr | None = None
+    key_pepper: SecretStr | None = None
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    redis_server_bin: Path | None = None
+    store_timeout_ms: int = Field(default=250, ge=10, le=10_000, description="Deadline of one ledger call")
+    lease_s: int = Field(default=60, ge=5, le=3600, description="How long a hold lives without a heartbeat")
+    upstream_connect_timeout_s: float = Field(default=5.0, gt=0)
+    upstream_read_timeout_s: float = Field(default=600.0, gt=0)
+    drain_s: float = Field(default=130.0, ge=0, description="How long SIGTERM waits for requests in flight")
+    max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest generations body")
+    max_answer_bytes_per_image: int = Field(default=64_000_000, ge=1_000_000)
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+
+    @field_validator("admin_key")
+    @classmethod
+    def _no_weak_admin_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """An admin key is any string of 32 or more characters that is not a known placeholder."""
+        if value is None:
+            return None
+        secret = value.get_secret_value()
+        if len(secret) < 32:  # noqa: PLR2004
+            msg = "must have at least 32 characters"
+            raise ValueError(msg)
+        if len(set(secret)) < 8 or any(word in secret.lower() for word in PLACEHOLDERS if len(word) > 5):  # noqa: PLR2004
+            msg = "looks like a placeholder; use a random string"
+            raise ValueError(msg)
+        return value

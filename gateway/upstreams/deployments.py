@@ -1,0 +1,89 @@
+"""What exists to send work to: deployments, grouped by the model name that clients use.
+
+Knows the shape of a deployment and how groups are formed. Refuses to know how requests are sent (`client`)
+and which deployment is best (`routing`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+Pin = Literal["region", "datazone", "global", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a deployment runs. `zone` is an electricity zone (`FR`); `region` is the cloud's word."""
+
+    provider: str | None = None
+    region: str | None = None
+    zone: str | None = None
+    pin: Pin = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """On what it runs; `None` is unknown. `wue_l_per_kwh` is per kWh of IT energy."""
+
+    gpu: str | None = None
+    num_gpus: int | None = None
+    precision: str | None = None
+    batch: int | None = None
+    pue: float | None = None
+    wue_l_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the server does when a request leaves a value open."""
+
+    steps: int | None = None
+    size: str | None = None
+    quality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One callable model instance.
+
+    `models` are the names under which clients reach it; deployments that share a name are interchangeable.
+    `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
+    catalogue is asked for: the upstream's name if there is one, else the client's.
+    """
+
+    id: str
+    models: tuple[str, ...]
+    base_url: str
+    api_key: SecretStr | None = None
+    upstream_model: str | None = None
+    dialect: Literal["openai"] = "openai"
+    location: Location = field(default_factory=Location)
+    hardware: Hardware = field(default_factory=Hardware)
+    defaults: Defaults = field(default_factory=Defaults)
+    concurrency: int | None = None
+    on_disconnect: Literal["abort", "finish"] = "abort"
+    unknown_params: Literal["forward", "drop", "refuse"] = "forward"
+
+    def footprint_model(self, asked: str) -> str:
+        return self.upstream_model or asked
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSet:
+    """All deployments of one configuration, in file order; `version` is a digest of what was read."""
+
+    deployments: tuple[Deployment, ...]
+    objective: Literal["carbon"]
+    version: str
+
+    def serving(self, model: str) -> tuple[Deployment, ...]:
+        """The interchangeable deployments behind a client's model name; empty when there are none."""
+        return tuple(deployment for deployment in self.deployments if model in deployment.models)
+
+    def models(self) -> tuple[str, ...]:
+        """Every model name that clients may use, in file order."""
+        return tuple(dict.fromkeys(model for deployment in self.deployments for model in deployment.models))

@@ -1,0 +1,70 @@
+"""The reviewable record of one request: what travels through the hold and the journal into SQL.
+
+Built by the request's life, stored opaque by the ledger, read by the journal consumer. It holds no prompt,
+no image, no `user` value from a body, no header value, no URL and no credential.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
+
+    deployment: str
+    outcome: str
+    status: int | None = None
+    duration_ms: float | None = None
+
+
+class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Everything that `GET /eco/v1/requests/{id}` shows about one request but for its time and its charge.
+
+    `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
+    `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
+    decisions in the design: allow or deny today. `because` explains it in sentences.
+    """
+
+    id: str
+    org: str
+    key: str
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+    route: str
+    model: str
+    upstream_model: str | None = None
+    deployment: str | None = None
+    zone: str | None = None
+    decision: str
+    because: list[str] = []
+    outcome: str
+    status: int
+    images_requested: int
+    images: int
+    size: str | None = None
+    quality: str | None = None
+    basis: str
+    footprint: dict[str, Any] = {}
+    candidates: list[dict[str, Any]] = []
+    policies: list[dict[str, Any]] = []
+    attempts: list[Attempt] = []
+    usage: dict[str, Any] | None = None
+    trace_id: str | None = None
+    retry_count: int | None = None
+    duration_ms: float | None = None
+    policy_version: str | None = None
+    warnings: list[str] = []
+
+
+def encode(record: Record) -> str:
+    """The record as the JSON text that the ledger stores."""
+    return msgspec.json.encode(record).decode()
+
+
+def decode(text: str | bytes) -> Record:
+    """The record that `encode` wrote."""
+    return msgspec.json.decode(text, type=Record)

@@ -6,14 +6,17 @@ repr, log line or trace shows them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-PLACEHOLDERS = frozenset(
-    {"changeme", "change-me", "secret", "password", "admin", "sk-1234", "test", "example", "placeholder"}
+PLACEHOLDERS = re.compile(
+    r"(.{1,4})\1*|(change-?_?me[-_]?)+|(secret[-_]?)+|(password[-_]?)+|(your[-_].*)|(<.*>)|(\$\{.*\})|(replace[-_].*)",
+    re.IGNORECASE,
 )
+ADMIN_KEY_CHARACTERS = 32
 
 
 class Settings(BaseSettings):
@@ -49,10 +52,10 @@ class Settings(BaseSettings):
         if value is None:
             return None
         secret = value.get_secret_value()
-        if len(secret) < 32:  # noqa: PLR2004
-            msg = "must have at least 32 characters"
+        if len(secret) < ADMIN_KEY_CHARACTERS:
+            msg = f"must have at least {ADMIN_KEY_CHARACTERS} characters"
             raise ValueError(msg)
-        if len(set(secret)) < 8 or any(word in secret.lower() for word in PLACEHOLDERS if len(word) > 5):  # noqa: PLR2004
-            msg = "looks like a placeholder; use a random string"
+        if PLACEHOLDERS.fullmatch(secret):
+            msg = "is a placeholder; use a random string"
             raise ValueError(msg)
         return value

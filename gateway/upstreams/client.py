@@ -138,11 +138,9 @@ class Upstream:
         error = self._error_object(await _head(response))
         wait_s = _seconds(response.headers.get("retry-after"))
         if status == TOO_MANY_REQUESTS:
-            return NotStarted(
-                "The image service is rate limited.", status=status, retry_after_s=retry_after_s
-            )
-        if status == UNAVAILABLE and (retry_after_s is not None or error.get("code") in OVERLOAD_CODES):
-            return NotStarted("The image service is overloaded.", status=status, retry_after_s=retry_after_s)
+            return NotStarted("The image service is rate limited.", status=status, retry_after_s=wait_s)
+        if status == UNAVAILABLE and (wait_s is not None or error.get("code") in OVERLOAD_CODES):
+            return NotStarted("The image service is overloaded.", status=status, retry_after_s=wait_s)
         if status in NOT_OURS:
             return NotStarted("The image service refuses the gateway's credential or model.", status=status)
         if status in AMBIGUOUS:

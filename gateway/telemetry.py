@@ -73,6 +73,8 @@ SPAN_UPSTREAM = "image_generation"
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 
+SERVER_ERROR = 500
+
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -125,12 +127,15 @@ class Telemetry:
             yield span
 
     @contextmanager
-    def span(self, name: str, *, client: bool = False, **attributes: Any) -> Iterator[Span]:
-        """A child of the current span; `attributes` are taken with their full names by `**{NAME: value}`."""
+    def span(
+        self, name: str, attributes: Mapping[str, Any] | None = None, *, client: bool = False
+    ) -> Iterator[Span]:
+        """A child of the current span; attributes that are `None` are left out."""
+        known = {key: value for key, value in (attributes or {}).items() if value is not None}
         with self.tracer.start_as_current_span(
             name,
             kind=SpanKind.CLIENT if client else SpanKind.INTERNAL,
-            attributes={key: value for key, value in attributes.items() if value is not None},
+            attributes=known,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -143,8 +148,20 @@ class Telemetry:
         _propagator.inject(carrier, context=context)
         return carrier
 
+    @staticmethod
+    def finish_request(
+        span: Span, *, status: int, attributes: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        """Closes a server span's story: its status, what was decided, what it cost."""
+        span.set_attribute(HTTP_STATUS, status)
+        span.set_attributes({key: value for key, value in (attributes or {}).items() if value is not None})
+        if error is not None:
+            span.set_attribute(ERROR_TYPE, error)
+        if status >= SERVER_ERROR:
+            span.set_status(Status(StatusCode.ERROR))
+
     def answered(self, *, route: str, model: str, outcome: str, status: int, duration_s: float) -> None:
-        """Counts a request. `model` is a configured name or `other`."""
+        """Counts a request. `model` is a configured name or `other`, `outcome` a word of ours."""
         labels = {"route": route, "model": model, "outcome": outcome, "status": f"{status // 100}xx"}
         self._requests.add(1, labels)
         self._duration.record(duration_s, {"route": route, "model": model})
@@ -197,9 +214,9 @@ def failed(span: Span, error_type: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-def trace_id(span: Span) -> str | None:
-    """The trace id in hex, where the span belongs to a trace."""
-    span_context = span.get_span_context()
+def current_trace_id() -> str | None:
+    """The trace id of the current span in hex, where there is one."""
+    span_context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(span_context.trace_id) if span_context.is_valid else None
 
 

@@ -61,7 +61,14 @@ class LedgerUnavailable(StoreError):
 
 
 class UpstreamFailure(EcogateError):
-    """An attempt at an image service brought no usable answer. The message holds no URL and no credential."""
+    """An attempt at an image service brought no usable answer. The message holds no URL and no credential.
+
+    `status` is what the service answered, if it did.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class NotStarted(UpstreamFailure):
@@ -73,8 +80,7 @@ class NotStarted(UpstreamFailure):
     def __init__(
         self, message: str, *, status: int | None = None, retry_after_s: float | None = None
     ) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
 
 
@@ -82,8 +88,7 @@ class Rejected(UpstreamFailure):
     """The service refused the request itself (400, 413, 422, content policy, ...), so nothing ran."""
 
     def __init__(self, message: str, *, status: int, error: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(message, status=status)
         self.error = error
 
 
@@ -94,9 +99,8 @@ class OutcomeUnknown(UpstreamFailure):
     """
 
     def __init__(self, message: str, *, timed_out: bool = False, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, status=status)
         self.timed_out = timed_out
-        self.status = status
 
 
 @dataclass(eq=False)

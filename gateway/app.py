@@ -12,6 +12,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.static_files import create_static_files_router
@@ -42,6 +43,7 @@ from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 from gateway.upstreams.client import Upstreams
 from gateway.upstreams.deployment_file import load_deployments, openai_deployments
+from gateway.upstreams.deployments import DeploymentSet
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.queries import UsageQueries
 
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
 
     from gateway.budgets.policy import PolicySet
     from gateway.footprint.factors import FactorSet
-    from gateway.upstreams.deployments import DeploymentSet
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,16 @@ def routes(settings: Settings, running: Running) -> Litestar:
     )
 
 
+def describe() -> str:
+    """The OpenAPI description of this version as YAML; needs no store, file or environment."""
+    settings = Settings(_env_file=None)
+    configuration = Configuration(
+        no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
+    )
+    schema = routes(settings, Running(settings, configuration, None)).openapi_schema.to_schema()
+    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
+
+
 def read_configuration(settings: Settings) -> Configuration:
     """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
     factors = load_factors()
@@ -131,7 +142,7 @@ def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
         )
     if settings.openai_api_key is not None:
         return openai_deployments(settings.openai_api_key)
-    message = "there is nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"
+    message = "nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"
     raise ConfigError([Problem("--deployments", 1, 1, message)])
 
 

@@ -22,5 +22,5 @@ async def estimate(
     images: NamedDependency[Images],
     explain: Annotated[bool, QueryParameter(description="Show every step, factor and source")] = False,
 ) -> dict[str, Any]:
-    """What this body would cost, where it would go and whether the budgets would admit it; nothing is sent."""
+    """What this body would cost, where it would go and whether budgets would admit it; nothing is sent."""
     return await dry_run(images, subject, read_generation(await read_body(request)), explain=explain)

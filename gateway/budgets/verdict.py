@@ -29,7 +29,7 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
 
 
 def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
-    requested = dict(zip(Dimension, getattr(charge, balance.counter.bound).vector(), strict=True))
+    requested = dict(zip(Dimension, charge.of(balance.counter.bound).vector(), strict=True))
     return [
         Shortfall(
             candidate=number,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.budgets.matching import shown_scope, visible_to
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
+from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.lifecycle.plan import budgets_for, hold_json
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 WINDOW_TRIES = 3
 
 
-async def dry_run(images: Images, subject: Subject, request: ImageRequest, *, explain: bool) -> dict[str, Any]:
+async def dry_run(
+    images: Images, subject: Subject, request: ImageRequest, *, explain: bool
+) -> dict[str, Any]:
     """The footprint, the route, the hold and the verdict that this very body would get now.
 
     Raises the same errors as a real request for a malformed one, and `LedgerUnavailable`.
@@ -58,13 +61,14 @@ async def dry_run(images: Images, subject: Subject, request: ImageRequest, *, ex
 async def _balances(
     images: Images, configuration: Configuration, subject: Subject, request: ImageRequest
 ) -> tuple[list[MatchedBudget], list[Balance]]:
+    now = datetime.now(UTC)
     for _ in range(WINDOW_TRIES):
-        matched = budgets_for(configuration, subject, request, datetime.now(UTC))
+        matched = budgets_for(configuration, subject, request, now)
         try:
             return matched, await images.ledger.balances(subject.org, [match.counter for match in matched])
-        except WindowMoved:
-            continue
-    raise LedgerUnavailable("the gateway's clock and the store's are in different windows")
+        except WindowMoved as moved:
+            now = moment(moved.now_ms)
+    raise LedgerUnavailable("the store's time is in no window of the budgets")
 
 
 def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from gateway.budgets.amounts import Amounts, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter
 from gateway.budgets.wire import OrgKeys
-from gateway.store.keyspace import journal_key
+from gateway.store.keyspace import journal_key, org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -50,7 +50,8 @@ def counter(
     scope: dict[str, str] | None = None,
     bound: Bound = "central",
     buckets: tuple[Bucket, Bucket] = (THIS_HOUR, NEXT_HOUR),
-    **limits: int,
+    limits: Mapping[Dimension, int] | None = None,
+    **named_limits: int,
 ) -> Counter:
     scope = scope or {}
     return Counter(
@@ -58,14 +59,23 @@ def counter(
         budget=budget,
         scope=scope,
         bound=bound,
-        limits={Dimension(name): limit for name, limit in limits.items()},
+        limits=limits or {Dimension(name): limit for name, limit in named_limits.items()},
         current=buckets[0],
         next=buckets[1],
     )
 
 
+async def entries(redis: Redis, stream: str) -> list[dict[str, str]]:
+    found: Any = await redis.xrange(stream)
+    return [fields for _, fields in found]
+
+
 async def journal(redis: Redis, org: str = ORG) -> list[dict[str, str]]:
-    return [fields for _, fields in await redis.xrange(journal_key(org))]
+    return await entries(redis, journal_key(org))
+
+
+async def counter_keys(redis: Redis, org: str = ORG) -> list[str]:
+    return [str(key) for key in await redis.keys(org_key(org, "c") + ":*")]
 
 
 async def stored(redis: Redis, counter: Counter, org: str = ORG) -> dict[str, int]:
@@ -85,10 +95,10 @@ async def everything(redis: Redis) -> dict[str, Any]:
     return {str(key): await redis.dump(key) for key in sorted(await redis.keys("*"))}
 
 
-def posted(entries: Sequence[dict[str, str]], counter: Counter) -> list[int]:
+def posted(journaled: Sequence[dict[str, str]], counter: Counter) -> list[int]:
     """What the journal charged to the counter's current bucket, by dimension."""
     total = [0, 0, 0, 0]
-    for entry in entries:
+    for entry in journaled:
         for counter_id, start_ms, bound in json.loads(entry["counters"]):
             if (counter_id, start_ms) == (counter.id, counter.current.start_ms):
                 for index, word in enumerate(entry[bound].split()):

@@ -20,7 +20,9 @@ from tests.budgets.ledger_builders import (
     RECORD,
     charge,
     counter,
+    counter_keys,
     end_lease,
+    entries,
     everything,
     journal,
     now_ms,
@@ -71,7 +73,7 @@ async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, re
 
 @pytest.mark.parametrize("dimension", list(Dimension))
 async def test_a_limit_admits_its_exact_amount_and_not_one_more(ledger: Ledger, dimension: Dimension) -> None:
-    budget = counter(**{dimension.value: 10})
+    budget = counter(limits={dimension: 10})
 
     def taking(amount: int) -> Charge:
         vector = Amounts(*(amount if d is dimension else 1 for d in Dimension))
@@ -173,7 +175,7 @@ async def test_without_budgets_nothing_is_counted_but_the_hold_stands(ledger: Le
     settled = await ledger.settle(ORG, "h1", charge(5), RECORD, answer.counters)
 
     assert settled.kind == "commit"
-    assert await redis.keys("eg:{acme}:c:*") == []
+    assert await counter_keys(redis) == []
     assert [entry["counters"] for entry in await journal(redis)] == ["[]"]
 
 
@@ -284,7 +286,7 @@ async def test_a_counter_outlives_its_bucket(ledger: Ledger, redis: Redis) -> No
     budget = counter(energy=10)
     await held(ledger, "h1", charge(1), budget)
 
-    (key,) = await redis.keys("eg:{acme}:c:*")
+    (key,) = await counter_keys(redis)
     assert budget.current.end_ms + 3 * HOUR_MS == await redis.pexpiretime(key)
 
 
@@ -303,9 +305,8 @@ async def test_a_limit_that_was_lowered_changes_no_counter(ledger: Ledger, redis
 
 async def test_amounts_are_exact_up_to_the_largest_stored_value(ledger: Ledger, redis: Redis) -> None:
     budget = counter(energy=MAX_STORED)
-    key = "eg:{acme}:c:*"
     await held(ledger, "h0", charge(1), budget)
-    (key,) = await redis.keys(key)
+    (key,) = await counter_keys(redis)
     await redis.hset(key, "s1", str(MAX_STORED - 10))
 
     answer = await held(ledger, "h1", charge(8), budget)
@@ -321,7 +322,7 @@ async def test_no_counter_passes_what_the_store_can_count_even_without_a_limit(
 ) -> None:
     budget = counter()
     await held(ledger, "h0", charge(1), budget)
-    (key,) = await redis.keys("eg:{acme}:c:*")
+    (key,) = await counter_keys(redis)
     await redis.hset(key, "s1", str(MAX_STORED - 10))
 
     (row,) = await denied(ledger, "h1", charge(10), budget)
@@ -419,7 +420,7 @@ async def test_every_key_of_an_org_shares_its_hash_tag(ledger: Ledger, redis: Re
 async def test_a_refusal_is_kept_for_review_and_counts_nothing(ledger: Ledger, redis: Redis) -> None:
     await ledger.refused(ORG, "h1", RECORD)
 
-    ((_, entry),) = await redis.xrange("eg:{acme}:refusals")
+    (entry,) = await entries(redis, "eg:{acme}:refusals")
     assert {name: entry[name] for name in ("hold", "record")} == {"hold": "h1", "record": RECORD}
     assert abs(int(entry["at"]) - now_ms()) < 2000
     assert await redis.keys("eg:{acme}:[ch]:*") == []

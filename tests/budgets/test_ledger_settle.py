@@ -20,6 +20,7 @@ from tests.budgets.ledger_builders import (
     RECORD,
     charge,
     counter,
+    counter_keys,
     end_lease,
     everything,
     journal,
@@ -310,7 +311,7 @@ async def test_a_hold_that_the_store_lost_is_charged_as_an_orphan(ledger: Ledger
     assert (again.kind, again.first) == ("duplicate", "orphan")
     assert await spent_and_held(redis) == ([30, 3, 4, 1], [0, 0, 0, 0])
     assert posted(await journal(redis), HIGH) == [60, 6, 8, 1]
-    assert all(ttl > HOUR_MS for ttl in [await redis.pttl(key) for key in await redis.keys("eg:*:c:*")])
+    assert all(ttl > HOUR_MS for ttl in [await redis.pttl(key) for key in await counter_keys(redis)])
 
 
 async def test_an_orphan_without_counters_is_journaled_all_the_same(ledger: Ledger, redis: Redis) -> None:
@@ -336,7 +337,7 @@ async def test_a_lost_hold_is_dropped_from_the_open_ones(ledger: Ledger, redis: 
 
 
 async def test_what_is_held_never_falls_below_zero(ledger: Ledger, redis: Redis) -> None:
-    for key in await redis.keys("eg:*:c:*"):
+    for key in await counter_keys(redis):
         await redis.delete(key)
 
     await ledger.settle(ORG, "h1", charge(30), RECORD)

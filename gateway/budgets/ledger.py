@@ -262,7 +262,7 @@ class Ledger:
             return
         version = await self._redis.set(SCHEMA, SCHEMA_VERSION, nx=True, get=True)
         if version not in (None, SCHEMA_VERSION):
-            msg = f"the budget store was written by another version of ecogate (layout {version})"
+            msg = f"the budget store was written by another version of ecogate (layout {version!s})"
             raise LedgerUnavailable(msg)
         for stream in (journal_key(org), refusals_key(org)):
             try:

@@ -52,7 +52,7 @@ async def test_a_frozen_store_is_given_up_within_the_deadline(client: Redis) -> 
     try:
         calls = [
             ledger.reserve(ORG, "h2", [charge(10)], [BUDGET], RECORD),
-            ledger.dispatch(ORG, "h1"),
+            ledger.dispatch(ORG, "h1", "{}"),
             ledger.renew([(ORG, "h1")]),
             ledger.settle(ORG, "h1", charge(10), RECORD),
             ledger.release(ORG, "h1", RECORD),
@@ -127,7 +127,7 @@ async def test_a_full_store_refuses_to_reserve_but_still_settles(client: Redis) 
 
     with pytest.raises(LedgerUnavailable, match="reserve: the budget store is full"):
         await ledger.reserve(ORG, "more", [charge(10)], [BUDGET], RECORD)
-    await ledger.dispatch(ORG, "sent")
+    await ledger.dispatch(ORG, "sent", "{}")
     await ledger.renew([(ORG, "sent")])
     assert (await ledger.settle(ORG, "settled", charge(9), RECORD)).kind == "commit"
     assert (await ledger.release(ORG, "released", RECORD)).kind == "release"
@@ -145,7 +145,7 @@ async def test_a_script_flush_between_any_two_calls_goes_unnoticed(redis: Redis)
 
     assert isinstance(await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD), Held)
     await redis.script_flush()
-    await ledger.dispatch(ORG, "h1")
+    await ledger.dispatch(ORG, "h1", "{}")
     await redis.script_flush()
     assert await ledger.renew([(ORG, "h1")]) == []
     await redis.script_flush()

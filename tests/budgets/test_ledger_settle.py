@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BUDGET = counter(energy=100, images=50)
 HIGH = counter("high", bound="high", carbon=1000)
+SENT_RECORD = '{"id":"r1","deployment":"d1"}'
 ACTUAL_RECORD = '{"id":"r1","basis":"settled"}'
 
 
@@ -47,7 +48,7 @@ async def ledger(redis: Redis) -> Ledger:
 
 async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
     if sent:
-        await ledger.dispatch(ORG, "h1")
+        await ledger.dispatch(ORG, "h1", SENT_RECORD)
     await end_lease(redis, "h1")
     assert await ledger.expire_due() == 1
 
@@ -192,7 +193,7 @@ async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis
     assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
 
 
-async def test_an_expired_hold_that_was_sent_is_charged_as_held(ledger: Ledger, redis: Redis) -> None:
+async def test_an_expired_hold_that_was_sent_is_charged_as_held_where_it_was_sent(ledger: Ledger, redis: Redis) -> None:
     await expired(ledger, redis, sent=True)
 
     assert await spent_and_held(redis) == ([40, 4, 5, 2], [0, 0, 0, 0])
@@ -201,7 +202,7 @@ async def test_an_expired_hold_that_was_sent_is_charged_as_held(ledger: Ledger, 
         "expire",
         "40 4 5 2",
         "80 8 10 2",
-        RECORD,
+        SENT_RECORD,
     )
 
 
@@ -229,7 +230,7 @@ async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:
         (ORG, "unknown"),
         ("other", "left"),
     ]
-    await ledger.dispatch(ORG, "sent")
+    await ledger.dispatch(ORG, "sent", "{}")
     await asyncio.sleep(0.6)
 
     assert await ledger.expire_due() == 1
@@ -391,7 +392,7 @@ async def test_nothing_is_sent_for_a_hold_that_is_not_open(ledger: Ledger, redis
 
     for hold_id in ("h1", "never-reserved"):
         with pytest.raises(HoldGone):
-            await ledger.dispatch(ORG, hold_id)
+            await ledger.dispatch(ORG, hold_id, "{}")
     assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
 
 
@@ -435,7 +436,7 @@ async def test_expiry_is_bounded_and_reaches_every_org(ledger: Ledger, redis: Re
 
 
 async def test_many_reapers_expire_a_hold_once(ledger: Ledger, redis: Redis) -> None:
-    await ledger.dispatch(ORG, "h1")
+    await ledger.dispatch(ORG, "h1", SENT_RECORD)
     await end_lease(redis, "h1")
 
     assert sum(await asyncio.gather(*(ledger.expire_due() for _ in range(10)))) == 1

@@ -89,7 +89,7 @@ def _terms(
     architecture = model.architecture or ""
     smallest, largest = counted_range(architecture, factors)
     applies = {
-        "few_step": model.few_steps and resolved.steps <= FEW_STEPS,
+        "few_step": model.few_steps and resolved.steps <= max(FEW_STEPS, model.steps or 0),
         "derived": architecture in factors.architectures and measured is None,
         "guessed": resolved.found.guessed,
         "uncounted_size": not smallest <= resolved.pixels <= largest,

@@ -31,9 +31,7 @@ ANSWER = json.dumps(
         "usage": {"input_tokens": 12, "output_tokens": 196, "total_tokens": 208},
     }
 ).encode()
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
-)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
 BODY = json.dumps({"model": "gpt-image-2", "prompt": "a cat", "size": "1024x1024", "quality": "low"}).encode()
 ADMIN_KEY = "benchmark-admin-key-0123456789-abcdefghij"
 POLICIES = """\
@@ -65,7 +63,7 @@ async def upstream(port_file: str) -> None:
             writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    Path(port_file).write_text(str(server.sockets[0].getsockname()[1]))- before any load
+    Path(port_file).write_text(str(server.sockets[0].getsockname()[1]))
     await server.serve_forever()
 
 

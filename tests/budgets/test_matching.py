@@ -184,18 +184,20 @@ ONE_TEAM_MATCHED: Case = ({"team": ("design",)}, {})
 OTHER_TEAM_MATCHED: Case = ({"team": ("brand",)}, {"user": "alice"})
 TWO_TEAMS_MATCHED: Case = ({"team": ("design", "brand")}, {})
 ANY_TEAM_MATCHED: Case = ({"team": ("*",)}, {})
+ANY_TEAM_OWN_USER: Case = ({"team": ("*",)}, {"user": "alice"})
 EVERYTHING = [
     OWN_TEAM, OTHER_TEAM, OWN_USER, OWN_KEY, COLLEAGUE, STRANGER, ORG, ORG_BY_NAME, OTHER_ORG, LABEL, NO_TEAM,
     ONE_TEAM_MATCHED, OTHER_TEAM_MATCHED, TWO_TEAMS_MATCHED, ANY_TEAM_MATCHED,
+    ANY_TEAM_OWN_USER,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("role", "seen"),
     [
-        (Role.MEMBER, [OWN_TEAM, OWN_USER, OWN_KEY, ONE_TEAM_MATCHED]),
-        (Role.SERVICE, [OWN_TEAM, OWN_USER, OWN_KEY, ONE_TEAM_MATCHED]),
-        (Role.TEAM_ADMIN, [OWN_TEAM, OWN_USER, OWN_KEY, COLLEAGUE, ONE_TEAM_MATCHED]),
+        (Role.MEMBER, [OWN_TEAM, OWN_USER, OWN_KEY, ONE_TEAM_MATCHED, ANY_TEAM_OWN_USER]),
+        (Role.SERVICE, [OWN_TEAM, OWN_USER, OWN_KEY, ONE_TEAM_MATCHED, ANY_TEAM_OWN_USER]),
+        (Role.TEAM_ADMIN, [OWN_TEAM, OWN_USER, OWN_KEY, COLLEAGUE, ONE_TEAM_MATCHED, ANY_TEAM_OWN_USER]),
         (Role.ORG_ADMIN, [case for case in EVERYTHING if case is not OTHER_ORG]),
         (Role.PLATFORM_ADMIN, EVERYTHING),
     ],

@@ -202,11 +202,13 @@ def test_retry_after_waits_for_the_last_window_of_the_soonest_candidate() -> Non
     def full(match: MatchedBudget, candidate: int = 0) -> Shortfall:
         return short(match, used=5000 * G, requested=G, candidate=candidate)
 
-    both = refused(full(day), full(TEAM), matches=[TEAM, day])
+    both = refused(full(day), full(TEAM), full(day), matches=[TEAM, day])
     either = refused(full(year), full(day, candidate=1), matches=[year, day])
 
     assert both.headers["retry-after"] == str((7 * 24 + 11) * 3600)
     assert either.headers["retry-after"] == str(11 * 3600)
+    assert both.eco is not None
+    assert both.eco["policy"] == "team-month"
     assert either.eco is not None
     assert either.eco["policy"] == "day"
 

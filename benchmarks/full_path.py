@@ -36,7 +36,9 @@ BODY = json.dumps({"model": "gpt-image-2", "prompt": "a cat", "size": "1024x1024
 ADMIN_KEY = "benchmark-admin-key-0123456789-abcdefghij"
 POLICIES = """\
 budgets:
-  - {name: org, limits: {energy: 100 MWh, water: 1000 m3, carbon: 100 t}, window: {kind: calendar, every: month}}
+  - name: org
+    limits: {energy: 100 MWh, water: 1000 m3, carbon: 100 t}
+    window: {kind: calendar, every: month}
   - name: team
     per: [team]
     limits: {energy: 100 MWh, water: 1000 m3, carbon: 100 t}

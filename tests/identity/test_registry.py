@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 ADMIN_KEY = "a-long-and-random-admin-key-of-this-test"
 
 
+def _files(data_dir: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in data_dir.glob(f"{FILE_NAME}*"))
+
+
+def _put_a_directory_in_its_place(data_dir: Path) -> None:
+    for path in data_dir.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    (data_dir / FILE_NAME).mkdir()
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
@@ -198,7 +208,7 @@ async def test_no_key_is_in_the_database(sqlite_database: Database, tmp_path: Pa
 
     async with sqlite_database.reading() as connection:
         rows = repr((await connection.execute(select(api_keys))).all())
-    files = b"".join(path.read_bytes() for path in tmp_path.glob(f"{FILE_NAME}*"))
+    files = _files(tmp_path)
 
     for secret in (issued.key, issued.key[4:-6], ADMIN_KEY):
         assert secret not in rows
@@ -210,9 +220,7 @@ async def test_a_look_up_with_the_store_down_denies(tmp_path: Path) -> None:
     registry = KeyRegistry(database, b"pepper")
     issued = await registry.create(org="acme")
     await database.close()
-    for path in tmp_path.glob(f"{FILE_NAME}*"):
-        path.unlink()
-    (tmp_path / FILE_NAME).mkdir()
+    _put_a_directory_in_its_place(tmp_path)
 
     with pytest.raises(Unavailable) as caught:
         await registry.authenticate(issued.key)

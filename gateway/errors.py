@@ -3,7 +3,9 @@
     EcogateError
     ├── ConfigError               a file that users write is wrong; carries every problem found
     ├── StoreError                Redis or SQL could not do what was asked
-    │   └── LedgerUnavailable     the ledger could not decide in time: 503 budget_store_unavailable
+    │   ├── LedgerUnavailable     the ledger could not decide in time: 503 budget_store_unavailable
+    │   ├── WindowMoved           the store's time is in neither bucket of a counter: compute them again
+    │   └── HoldGone              the hold is final or lost: nothing may be sent for it
     ├── UpstreamFailure           an attempt at an image service brought no answer
     │   ├── NotStarted            the work surely did not start: another deployment may be asked
     │   ├── Rejected              the service refused the request itself: nothing ran, nobody else is asked
@@ -60,8 +62,30 @@ class LedgerUnavailable(StoreError):
     """The ledger could not decide: unreachable, too slow, out of memory or not initialised."""
 
 
+class WindowMoved(StoreError):
+    """The store's time lies in neither the current nor the next bucket of a counter that was sent.
+
+    `now_ms` is the store's time (UTC, since 1970), by which the caller computes the buckets again.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(f"no bucket of a budget's window holds the store's time {now_ms} ms")
+        self.now_ms = now_ms
+
+
+class HoldGone(StoreError):
+    """The hold was settled, released, expired or lost, so nothing may be sent upstream for it."""
+
+
 class UpstreamFailure(EcogateError):
-    """An attempt at an image service brought no usable answer. The message holds no URL and no credential."""
+    """An attempt at an image service brought no usable answer. The message holds no URL and no credential.
+
+    `status` is what the service answered, if it did.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class NotStarted(UpstreamFailure):
@@ -73,8 +97,7 @@ class NotStarted(UpstreamFailure):
     def __init__(
         self, message: str, *, status: int | None = None, retry_after_s: float | None = None
     ) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(message, status=status)
         self.retry_after_s = retry_after_s
 
 
@@ -82,8 +105,7 @@ class Rejected(UpstreamFailure):
     """The service refused the request itself (400, 413, 422, content policy, ...), so nothing ran."""
 
     def __init__(self, message: str, *, status: int, error: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(message, status=status)
         self.error = error
 
 
@@ -94,9 +116,8 @@ class OutcomeUnknown(UpstreamFailure):
     """
 
     def __init__(self, message: str, *, timed_out: bool = False, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, status=status)
         self.timed_out = timed_out
-        self.status = status
 
 
 @dataclass(eq=False)

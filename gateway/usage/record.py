@@ -42,7 +42,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     decision: str
     because: list[str] = []
     outcome: str
-    status: int
+    status: int | None = None
     images_requested: int
     images: int
     size: str | None = None

@@ -1,0 +1,59 @@
+# The two commands of this repository are `make demo` and `make test`. They need Python >= 3.11, make and a C
+# compiler; uv is used when it is on PATH, else venv and pip. `make` alone lists everything.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PYTHON ?= $(shell for one in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$one"; break; }; done)
+UV ?= $(shell command -v uv 2>/dev/null)
+ARGS ?=
+PYTEST_ARGS ?= -n 2
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: $(STAMPS)/demo ## start everything on this machine, send images, show the table (ARGS=--exit: check and leave)
+	@$(BIN)/ecogate demo $(ARGS)
+
+.PHONY: test
+test: $(STAMPS)/dev ## run the whole test suite (PYTEST_ARGS=...)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, the files that ship
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/ecogate check --deployments deploy/deployments.example.yaml --policies policies
+
+.PHONY: format
+format: $(STAMPS)/dev ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## pin every dependency again (needs uv); UPGRADE=1 takes newer versions
+	@test -n "$(UV)" || { echo "make lock needs uv on PATH" >&2; exit 1; }
+	$(COMPILE) pyproject.toml requirements/build.in --all-extras --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra postgres --extra granian -c requirements/dev.txt -o requirements/gateway.txt
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	--python-version 3.11 $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## remove the venv, caches and what the demo left
+	rm -rf $(VENV) data/demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of pins; the package itself is installed in place, without a network or a build venv.
+$(STAMPS)/%: requirements/%.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python" >&2; exit 1; }
+	@UV="$(UV)" PYTHON="$(PYTHON)" requirements/install.sh $(VENV) requirements/$*.txt
+	@mkdir -p $(STAMPS) && touch $@

@@ -1,0 +1,55 @@
+"""What the ledger counts: one counter per budget and scope, in one window at a time.
+
+Knows shapes only: the policy side builds them, the ledger checks and changes them, the refusal explains them.
+All amounts are ledger integers. Refuses to know files, clocks and Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.budgets.amounts import Bound, Dimension
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One instance of a window, in milliseconds of UTC since 1970: start included, end excluded."""
+
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What one budget allows one scope in the current window and in the next.
+
+    `id` is `<budget>|<scope as compact sorted JSON>` and never changes while both stay the same. `scope` is
+    empty for a budget that everyone shares. A dimension that is absent from `limits` has no limit; 0 allows
+    nothing.
+    """
+
+    id: str
+    budget: str
+    scope: Mapping[str, str]
+    bound: Bound
+    limits: Mapping[Dimension, int]
+    current: Bucket
+    next: Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """One reason why one candidate did not fit: `used + held + requested > limit` in one dimension."""
+
+    candidate: int
+    counter: Counter
+    bucket: Bucket
+    dimension: Dimension
+    limit: int
+    used: int
+    held: int
+    requested: int

@@ -1,0 +1,274 @@
+"""The ledger: what every budget has spent and holds, in Redis.
+
+A request reserves before it is sent, tells when it is sent, and settles what it took; a hold whose gateway
+died ends by its lease. Each verb is one script (`lua/<verb>.lua`), decided by the store's clock and safe to
+send again with the same hold id. Invariant: spent + held never passes a limit by a reserve. Refuses to know
+policies, upstreams and HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from gateway.budgets import wire
+from gateway.budgets.scripts import Script, deadline
+from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
+from gateway.store.keyspace import (
+    CONSUMER_GROUP,
+    ORGS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    journal_key,
+    refusals_key,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redis.asyncio import Redis
+
+    from gateway.budgets.amounts import Charge
+    from gateway.budgets.counter import Counter
+    from gateway.budgets.holds import Balance, Denied, Held, Settled
+
+LONGEST_LEASE_S = 3600
+RETENTION_S = 7200  # over ten times the longest upstream call, so no resend outlives its tombstone
+REFUSALS_KEPT = 10_000
+HOLDS_PER_RENEWAL = 500
+DUE_PER_REFUSAL = 50
+
+_log = logging.getLogger(__name__)
+
+_RESERVE = Script.load("reserve")
+_DISPATCH = Script.load("dispatch")
+_RENEW = Script.load("renew")
+_SETTLE = Script.load("settle")
+_RELEASE = Script.load("release")
+_EXPIRE = Script.load("expire")
+_BALANCE = Script.load("balance")
+_REFUSE = Script.load("refuse")
+
+
+class Ledger:
+    """The budgets' counters. Every method raises LedgerUnavailable when the store does not do it in time."""
+
+    def __init__(
+        self, redis: Redis, *, lease_s: int, timeout_ms: int, retention_s: int = RETENTION_S
+    ) -> None:
+        """`lease_s`: a hold lives that long without `renew`. `timeout_ms` bounds each call as a whole.
+
+        `retention_s`: how long a finished hold still answers for itself. `redis` comes from
+        `store.connection.connect`: it reads texts and never retries on its own.
+        """
+        self._redis = redis
+        self._lease_ms = lease_s * 1000
+        self._timeout_ms = timeout_ms
+        self._retention_ms = retention_s * 1000
+        self._outlives_ms = (LONGEST_LEASE_S + retention_s) * 1000
+        self._registered: set[str] = set()
+        self._turn = 0
+
+    async def reserve(
+        self,
+        org: str,
+        hold_id: str,
+        candidates: Sequence[Charge],
+        counters: Sequence[Counter],
+        record: str,
+    ) -> Held | Denied:
+        """Hold the first of `candidates` that fits every counter, or nothing.
+
+        Called again with the same id and the same request it answers the same, so a reserve that timed out
+        may be repeated; if it is given up instead, `release` makes sure that nothing stays held. `record` is
+        journaled should the hold expire. Raises WindowMoved when the buckets are not those of the store's
+        time, HoldGone when the hold has already ended, ValueError when the id belongs to another request or
+        an amount is out of bounds.
+        """
+        wire.check_request(candidates, counters)
+        names = wire.OrgKeys(org)
+        keys = [names.meta, names.hold(hold_id), names.open_holds, *names.buckets(counters)]
+        args: list[str | int] = [
+            hold_id,
+            self._lease_ms,
+            self._outlives_ms,
+            wire.fingerprint(candidates, counters),
+            record,
+            wire.request_json(candidates, counters),
+        ]
+        async with deadline("reserve", self._timeout_ms):
+            await self._register(org)
+            answer = await _RESERVE.run(self._redis, keys, args)
+            if answer[0] == "no_ledger":
+                _log.error("the budget store has no ledger for org %s any more: it starts again at zero", org)
+                self._registered.discard(org)
+                await self._register(org)
+                answer = await _RESERVE.run(self._redis, keys, args)
+            if answer[0] == "denied" and answer[1][0] > 0 and await self._expire(org, DUE_PER_REFUSAL):
+                answer = await _RESERVE.run(self._redis, keys, args)
+        return wire.read_reserved(answer, counters, org, hold_id)
+
+    async def dispatch(self, org: str, hold_id: str) -> None:
+        """Tell that the work is about to be sent: awaited before the first byte goes upstream.
+
+        From here on an expired hold is charged. Raises HoldGone when the hold is not open: send nothing.
+        """
+        names = wire.OrgKeys(org)
+        async with deadline("dispatch", self._timeout_ms):
+            answer = await _DISPATCH.run(
+                self._redis, [names.hold(hold_id), names.open_holds], [hold_id, self._lease_ms]
+            )
+        if answer[0] != "sent":
+            msg = f"hold {hold_id} is not open ({answer[1]})"
+            raise HoldGone(msg)
+
+    async def renew(self, holds: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Extend the leases of `(org, hold id)` pairs; answers those that are no longer open."""
+        by_org: dict[str, list[str]] = {}
+        for org, hold_id in holds:
+            by_org.setdefault(org, []).append(hold_id)
+        gone: list[tuple[str, str]] = []
+        for org, hold_ids in by_org.items():
+            for first in range(0, len(hold_ids), HOLDS_PER_RENEWAL):
+                batch = hold_ids[first : first + HOLDS_PER_RENEWAL]
+                async with deadline("renew", self._timeout_ms):
+                    answer = await _RENEW.run(
+                        self._redis, [wire.OrgKeys(org).open_holds], [self._lease_ms, *batch]
+                    )
+                gone += [(org, hold_id) for hold_id in answer]
+        return gone
+
+    async def settle(
+        self, org: str, hold_id: str, charge: Charge, record: str, counters: Sequence[Counter] = ()
+    ) -> Settled:
+        """Free the hold, charge what the work took and journal `record`; safe to repeat.
+
+        `counters` are those of `Held`: they save a round trip, and they are charged in their `current`
+        buckets (as `orphan`) should the store have lost the hold. Without them such a charge is journaled
+        but counts against no budget. Raises ValueError when an amount is out of bounds.
+        """
+        wire.check_charge(charge)
+        async with deadline("settle", self._timeout_ms):
+            return wire.read_settled(
+                await self._end(
+                    _SETTLE,
+                    org,
+                    hold_id,
+                    wire.OrgKeys(org).postings(counters),
+                    (wire.words(charge.central), wire.words(charge.high), record),
+                )
+            )
+
+    async def release(self, org: str, hold_id: str, record: str, counters: Sequence[Counter] = ()) -> Settled:
+        """Free the hold without a charge, because the work surely did not run; safe to repeat.
+
+        A hold that is unknown can never be reserved afterwards. `counters` are those of `Held` and save a
+        round trip.
+        """
+        async with deadline("release", self._timeout_ms):
+            postings = wire.OrgKeys(org).postings(counters)
+            return wire.read_settled(await self._end(_RELEASE, org, hold_id, postings, (record,)))
+
+    async def expire_due(self, limit: int = 500) -> int:
+        """End up to `limit` holds whose leases are over, in all orgs; answers how many ended.
+
+        Any number of processes may do this. The org with which it begins changes with every call, so that a
+        busy one does not starve the others.
+        """
+        async with deadline("expire", self._timeout_ms):
+            orgs = sorted(str(org) for org in await self._redis.smembers(ORGS))
+        self._turn += 1
+        ended = 0
+        for step in range(len(orgs)):
+            org = orgs[(self._turn + step) % len(orgs)]
+            ended += await self._expire(org, limit - ended)
+            if ended >= limit:
+                break
+        return ended
+
+    async def balances(self, org: str, counters: Sequence[Counter]) -> list[Balance]:
+        """What each counter has spent and holds now. Raises WindowMoved like `reserve`."""
+        if not counters:
+            return []
+        names = wire.OrgKeys(org)
+        bounds = [
+            bound
+            for counter in counters
+            for bucket in (counter.current, counter.next)
+            for bound in (bucket.start_ms, bucket.end_ms)
+        ]
+        async with deadline("balance", self._timeout_ms):
+            answer = await _BALANCE.run(self._redis, [names.meta, *names.buckets(counters)], bounds)
+        if answer[0] == "window":
+            raise WindowMoved(answer[1])
+        return [wire.read_balance(row, counter) for row, counter in zip(answer[1:], counters, strict=True)]
+
+    async def refused(self, org: str, hold_id: str, record: str) -> None:
+        """Keep the record of a refused request for review; the oldest are dropped when nobody reads them."""
+        async with deadline("refuse", self._timeout_ms):
+            await self._register(org)
+            await _REFUSE.run(self._redis, [refusals_key(org)], [hold_id, record, REFUSALS_KEPT])
+
+    async def ping(self) -> None:
+        """Raise LedgerUnavailable unless the store answers in time."""
+        async with deadline("ping", self._timeout_ms):
+            await self._redis.ping()
+
+    async def _end(
+        self,
+        script: Script,
+        org: str,
+        hold_id: str,
+        postings: Sequence[wire.Posting],
+        args: tuple[str, ...] = (),
+    ) -> Any:
+        """Run a script that ends a hold, a second time with the hold's own counters if it names them."""
+        names = wire.OrgKeys(org)
+        for _ in range(2):
+            keys = [names.hold(hold_id), names.open_holds, journal_key(org), *(p.key for p in postings)]
+            tail = [wire.postings_json(postings)] if script is _SETTLE else []
+            answer = await script.run(
+                self._redis, keys, [hold_id, self._outlives_ms, self._retention_ms, *args, *tail]
+            )
+            if answer[0] != "keys":
+                return answer
+            postings = wire.read_postings(answer[1])
+        msg = f"{script.verb}: hold {hold_id} changed its counters between two calls"
+        raise LedgerUnavailable(msg)
+
+    async def _expire(self, org: str, limit: int) -> int:
+        """End up to `limit` due holds of one org, each within a deadline of its own."""
+        async with deadline("expire", self._timeout_ms):
+            seconds, microseconds = await self._redis.time()
+            now_ms = seconds * 1000 + microseconds // 1000
+            open_holds = wire.OrgKeys(org).open_holds
+            found = await self._redis.zrange(open_holds, "-inf", now_ms, byscore=True, offset=0, num=limit)
+        ended = 0
+        for hold_id in map(str, found):
+            async with deadline("expire", self._timeout_ms):
+                answer = await self._end(_EXPIRE, org, hold_id, ())
+            if answer[0] == "lost":
+                _log.error("the budget store lost hold %s of org %s; what it held stays held", hold_id, org)
+            ended += answer[0] in ("expire", "release")
+        return ended
+
+    async def _register(self, org: str) -> None:
+        """Once per process and org: list it, mark its ledger as begun, and let consumers read its streams."""
+        if org in self._registered:
+            return
+        version = await self._redis.set(SCHEMA, SCHEMA_VERSION, nx=True, get=True)
+        if version not in (None, SCHEMA_VERSION):
+            msg = f"the budget store was written by another version of ecogate (layout {version})"
+            raise LedgerUnavailable(msg)
+        for stream in (journal_key(org), refusals_key(org)):
+            try:
+                await self._redis.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+        await self._redis.sadd(ORGS, org)
+        await self._redis.hsetnx(wire.OrgKeys(org).meta, "epoch", uuid.uuid4().hex)
+        self._registered.add(org)

@@ -1,0 +1,114 @@
+-- prelude: integers, amounts and counters, placed in front of every verb; it touches no key on its own.
+-- Amounts are vectors of four integers in the order energy (uWh), water (uL), carbon (ug CO2e), images.
+-- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held.
+-- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
+
+local DIMENSIONS = 4
+local MAX_STORED = 9007199254740991 -- 2^53 - 1: Lua's numbers are doubles
+local CLOCK_SLACK_MS = 2000
+
+local function int(number)
+  return string.format('%.0f', number) -- tostring() would say 9.007199254741e+15
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function vector(text)
+  local amounts = {}
+  for word in string.gmatch(text, '%S+') do
+    amounts[#amounts + 1] = tonumber(word)
+  end
+  return amounts
+end
+
+local function words(amounts)
+  local texts = {}
+  for d = 1, DIMENSIONS do
+    texts[d] = int(amounts[d])
+  end
+  return table.concat(texts, ' ')
+end
+
+local function less(amounts, others)
+  local rest = {}
+  for d = 1, DIMENSIONS do
+    rest[d] = amounts[d] - others[d]
+  end
+  return rest
+end
+
+local function read_counter(key)
+  local values = redis.call('HMGET', key, 's1', 's2', 's3', 's4', 'h1', 'h2', 'h3', 'h4')
+  local counter = { spent = {}, held = {} }
+  for d = 1, DIMENSIONS do
+    counter.spent[d] = tonumber(values[d] or '0')
+    counter.held[d] = tonumber(values[DIMENSIONS + d] or '0')
+  end
+  return counter
+end
+
+-- Lives at least until `lives_until` (ms): a counter that vanished early would admit its limit twice.
+local function write_counter(key, counter, lives_until)
+  local s, h = counter.spent, counter.held
+  redis.call('HSET', key, 's1', int(s[1]), 's2', int(s[2]), 's3', int(s[3]), 's4', int(s[4]),
+    'h1', int(h[1]), 'h2', int(h[2]), 'h3', int(h[3]), 'h4', int(h[4]))
+  if redis.call('PEXPIRETIME', key) < lives_until then
+    redis.call('PEXPIREAT', key, int(lives_until))
+  end
+end
+
+-- Moves every counter of a hold: `freed` leaves what is held, `spent` (signed) joins what is spent, both by
+-- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun.
+local function move(counters, keys, freed, spent, foreseen, outlives_ms)
+  local now = now_ms()
+  for i, row in ipairs(counters) do
+    local bound = row[5]
+    local counter = read_counter(keys[i])
+    for d = 1, DIMENSIONS do
+      counter.held[d] = math.max(0, counter.held[d] - freed[bound][d])
+      counter.spent[d] = math.max(0, counter.spent[d] + spent[bound][d])
+      local overrun = spent[bound][d] - foreseen[bound][d]
+      if overrun > 0 then
+        redis.call('HINCRBY', keys[i], 'o' .. d, int(overrun))
+      end
+    end
+    write_counter(keys[i], counter, math.max(tonumber(row[4]), now) + outlives_ms)
+  end
+end
+
+-- The counters of a hold are known to it alone, while keys must be named by the caller: nil when they differ.
+local function named(counters, keys)
+  if #counters ~= #keys then
+    return nil
+  end
+  for i, row in ipairs(counters) do
+    if row[1] ~= keys[i] then
+      return nil
+    end
+  end
+  return keys
+end
+
+local function tail(list, first)
+  local rest = {}
+  for i = first, #list do
+    rest[#rest + 1] = list[i]
+  end
+  return rest
+end
+
+-- One entry: `counters` as a JSON list of [counter id, bucket start, bound].
+local function post(journal, kind, hold, central, high, counters, record)
+  local lines = {}
+  for i, row in ipairs(counters) do
+    lines[i] = '[' .. cjson.encode(row[2]) .. ',' .. row[3] .. ',"' .. row[5] .. '"]'
+  end
+  redis.call('XADD', journal, '*', 'kind', kind, 'hold', hold, 'at', int(now_ms()),
+    'central', words(central), 'high', words(high),
+    'counters', '[' .. table.concat(lines, ',') .. ']', 'record', record)
+end
+
+local ZERO = { central = { 0, 0, 0, 0 }, high = { 0, 0, 0, 0 } }

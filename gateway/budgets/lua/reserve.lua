@@ -1,0 +1,96 @@
+#!lua
+-- reserve: hold an amount against every counter for the first candidate that fits, or against none.
+-- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next
+-- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
+-- ARGV  5 record   6 JSON {"counters": [{"id", "bound", "buckets": [[start, end], [start, end]], "limits": [four]}],
+--       "candidates": [{"central": [four], "high": [four]}]}; a limit of -1 is none
+-- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters}
+--       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
+--       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"}
+-- Invariant: spent + held + requested <= limit in every counter and dimension that is asked for; nothing
+--       changes unless the verdict is "held". The verdict counts from 1.
+
+local hold = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'candidate', 'room', 'counters')
+if hold[1] == 'P' then
+  if hold[2] ~= ARGV[4] then
+    return { 'conflict' }
+  end
+  return { 'replay', tonumber(hold[3]), hold[4], hold[5] }
+elseif hold[1] then
+  return { 'gone', hold[1] }
+end
+
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 't')
+if not meta[1] then
+  return { 'no_ledger' }
+end
+local now = now_ms()
+local highest = tonumber(meta[2] or '0')
+if now < highest - CLOCK_SLACK_MS then
+  return { 'clock', now, highest }
+end
+now = math.max(now, highest) -- buckets never go back
+
+local request = cjson.decode(ARGV[6])
+local counters = {}
+for i, wanted in ipairs(request.counters) do
+  local counter
+  for b = 1, 2 do
+    local bucket = wanted.buckets[b]
+    if not counter and bucket[1] <= now and now < bucket[2] then
+      local key = KEYS[3 + 2 * (i - 1) + b]
+      counter = read_counter(key)
+      counter.key, counter.bucket = key, b
+      counter.starts, counter.ends = bucket[1], bucket[2]
+    end
+  end
+  if not counter then
+    return { 'window', now }
+  end
+  counters[i] = counter
+end
+
+local shortfalls = {}
+local chosen
+for c, candidate in ipairs(request.candidates) do
+  local before = #shortfalls
+  for i, wanted in ipairs(request.counters) do
+    local counter, amounts = counters[i], candidate[wanted.bound]
+    for d = 1, DIMENSIONS do
+      local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
+      if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
+        shortfalls[#shortfalls + 1] =
+          { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
+      end
+    end
+  end
+  if #shortfalls == before then
+    chosen = c
+    break
+  end
+end
+if not chosen then
+  table.insert(shortfalls, 1, redis.call('ZCOUNT', KEYS[3], '-inf', int(now)))
+  return { 'denied', shortfalls }
+end
+
+local taken = request.candidates[chosen]
+local room, rows = {}, {}
+for i, wanted in ipairs(request.counters) do
+  local counter, amounts = counters[i], taken[wanted.bound]
+  for d = 1, DIMENSIONS do
+    counter.held[d] = counter.held[d] + amounts[d]
+    room[#room + 1] = wanted.limits[d] < 0 and '-'
+      or int(wanted.limits[d] - counter.spent[d] - counter.held[d])
+  end
+  write_counter(counter.key, counter, counter.ends + tonumber(ARGV[3]))
+  rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.ends), wanted.bound }
+end
+local room_text = table.concat(room, ' ')
+local rows_text = #rows > 0 and cjson.encode(rows) or '[]' -- an empty table would become {}
+redis.call('HSET', KEYS[2], 'state', 'P', 'sent', '0', 'fingerprint', ARGV[4], 'candidate', int(chosen),
+  'room', room_text, 'counters', rows_text, 'central', words(taken.central), 'high', words(taken.high),
+  'record', ARGV[5])
+redis.call('ZADD', KEYS[3], int(now + tonumber(ARGV[2])), ARGV[1])
+redis.call('HSET', KEYS[1], 't', int(now))
+return { 'held', chosen, room_text, rows_text }

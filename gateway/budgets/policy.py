@@ -1,0 +1,141 @@
+"""Policies: what is allowed, read from the folder that the owners of budgets keep.
+
+A folder is read as a whole or not at all: one mistake in one file refuses them all, with every mistake of
+every file. Knows what a budget is. Refuses to know requests (`matching`), time (`windows`) and amounts used
+(`ledger`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gateway.budgets.policy_file import PolicyFile, limits_of
+from gateway.documents import Document, in_order, read_document
+from gateway.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.budgets.amounts import Bound, Dimension
+    from gateway.budgets.policy_file import BudgetSection
+    from gateway.budgets.windows import Every
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The stretch of time that a budget counts over, in its own IANA zone."""
+
+    kind: Literal["calendar"]
+    every: Every
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits in a window, for the requests that match, one counter per distinct value of `per`.
+
+    `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
+    `limits` are ledger integers; a dimension without one is not limited.
+    """
+
+    name: str
+    file: str
+    line: int
+    match: Mapping[str, tuple[str, ...]]
+    per: tuple[str, ...]
+    limits: Mapping[Dimension, int]
+    window: Window
+    timezone: str
+    bound: Bound
+    mode: Literal["enforce"]
+    on_exceed: tuple[Literal["deny"], ...]
+    on_store_down: Literal["deny"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Every budget of a folder, in the order of files; `version` is a digest of the files' contents."""
+
+    budgets: tuple[Budget, ...]
+    version: str
+
+
+def load_policies(directory: Path) -> PolicySet:
+    """All policies of a folder; none when it holds no policy file. Raises ConfigError with every mistake."""
+    documents, problems = [], []
+    for path in _policy_files(directory):
+        try:
+            documents.append(read_document(path, PolicyFile, environ=None))
+        except ConfigError as error:
+            problems += error.problems
+    problems += _repeated_names(documents)
+    if problems:
+        raise ConfigError(in_order(problems))
+    return PolicySet(
+        budgets=tuple(budget for document in documents for budget in _budgets(document)),
+        version=_version([document.digest for document in documents]),
+    )
+
+
+def no_policies() -> PolicySet:
+    """The policies of a gateway without a policies folder: everything is counted, nothing is refused."""
+    return PolicySet(budgets=(), version=_version([]))
+
+
+def _policy_files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        reason = "is not a folder" if directory.exists() else "does not exist"
+        raise ConfigError([Problem(str(directory), 1, 1, reason)])
+    # Editors leave hidden copies, and mounted config maps keep older versions in hidden folders.
+    visible = sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    for folder in visible:
+        if folder.is_dir() and any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+            message = "folders inside a policies folder are not read: move the files up"
+            raise ConfigError([Problem(str(folder), 1, 1, message)])
+    return [path for path in visible if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+
+
+def _repeated_names(documents: Sequence[Document[PolicyFile]]) -> list[Problem]:
+    first: dict[str, str] = {}
+    problems = []
+    for document in documents:
+        for index, section in enumerate(document.content.budgets):
+            location = ("budgets", index, "name")
+            if section.name in first:
+                message = f"'{section.name}' is already the name of the budget at {first[section.name]}"
+                problems.append(document.problem(location, message))
+            else:
+                first[section.name] = f"{document.file}:{document.line_of(location)}"
+    return problems
+
+
+def _budgets(document: Document[PolicyFile]) -> list[Budget]:
+    return [
+        _budget(section, document, document.line_of(("budgets", index)))
+        for index, section in enumerate(document.content.budgets)
+    ]
+
+
+def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -> Budget:
+    return Budget(
+        name=section.name,
+        file=document.file,
+        line=line,
+        match=section.match,
+        per=tuple(section.per),
+        limits=limits_of(section.limits),
+        window=Window(kind=section.window.kind, every=section.window.every),
+        timezone=section.timezone or document.content.timezone,
+        bound=section.bound,
+        mode=section.mode,
+        on_exceed=tuple(section.on_exceed),
+        on_store_down=section.on_store_down,
+    )
+
+
+def _version(digests: list[str]) -> str:
+    return "sha256:" + hashlib.sha256("\n".join(digests).encode()).hexdigest()

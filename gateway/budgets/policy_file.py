@@ -1,0 +1,222 @@
+"""The form of a policy file: which keys it may hold and what each of their values may be.
+
+Limits become ledger integers here, by exact arithmetic. What the language has and this version does not
+enforce is refused by name. Refuses to know other files and requests.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import InitErrorDetails
+
+from gateway.budgets.amounts import MAX_STORED, Bound, Dimension
+from gateway.budgets.windows import Every
+from gateway.documents import Section, closest, unsupported, wrong
+from gateway.yaml_tree import shown
+
+ATTRIBUTES = ("org", "team", "user", "key", "model")
+ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "chat")
+LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
+ANYTHING = "*"
+Word = TypeVar("Word", bound=str)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_QUANTITY = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?) ?([^\s0-9]\S*)")
+# How many of the ledger's integers each unit is.
+_UNITS: dict[Dimension, dict[str, int]] = {
+    Dimension.ENERGY: {"Wh": 10**6, "kWh": 10**9, "MWh": 10**12},
+    Dimension.WATER: {"mL": 10**3, "L": 10**6, "m3": 10**9},
+    Dimension.CARBON: {
+        "mg": 10**3,
+        "g": 10**6,
+        "kg": 10**9,
+        "t": 10**12,
+    },
+}
+
+
+def _quantity(dimension: Dimension) -> BeforeValidator:
+    units = _UNITS[dimension]
+
+    def integer(value: object) -> int:
+        match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise wrong(
+                f"must be a number and one of {', '.join(units)}, such as 2.5 {[*units][-2]}"
+                f" (got {shown(value)})"
+            )
+        number, unit = match.groups()
+        if unit not in units:
+            raise wrong(f"{shown(unit)} is not one of {', '.join(units)}{closest(unit, [*units])}")
+        return _storable(Fraction(number) * units[unit], f"{number} {unit}")
+
+    return BeforeValidator(integer)
+
+
+def _image_count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(f"must be a whole number (got {shown(value)})")
+    return _storable(Fraction(value), str(value))
+
+
+def _storable(amount: Fraction, text: str) -> int:
+    if amount < 0:
+        raise wrong(f"must not be negative (got {text})")
+    if amount > MAX_STORED:
+        raise wrong(f"{text} is more than can be counted")
+    if amount.denominator != 1:
+        raise wrong(f"{text} is finer than can be counted")
+    return int(amount)
+
+
+def _values(value: object) -> object:
+    """One value or a list of them, as a tuple."""
+    if isinstance(value, list):
+        if not value:
+            raise wrong("must not be empty: leave the key out to match everything")
+        return tuple(value)
+    return (value,)
+
+
+def _value(value: str) -> str:
+    if ANYTHING in value and value != ANYTHING:
+        raise wrong(f"'*' stands alone for any value; patterns are not supported (got {shown(value)})")
+    return value
+
+
+def _one_of(known: tuple[str, ...]) -> AfterValidator:
+    """A name out of `known`, or `label.<name>`."""
+
+    def check(word: str) -> str:
+        if word in known or LABEL.fullmatch(word):
+            return word
+        if word.startswith("label."):
+            raise wrong(
+                f"{shown(word)}: a label's name has only lower-case letters, digits, '_', '.' and '-'"
+            )
+        raise wrong(f"{shown(word)} is not one of {', '.join(known)}, label.<name>{closest(word, [*known])}")
+
+    return AfterValidator(check)
+
+
+def _known_routes(match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    mistakes = [
+        InitErrorDetails(
+            type=wrong(f"must be one of {', '.join(ROUTES)} (got {shown(route)})"),
+            loc=("route", index),
+            input=route,
+        )
+        for index, route in enumerate(match.get("route", ()))
+        if route not in (*ROUTES, ANYTHING)
+    ]
+    if mistakes:
+        raise ValidationError.from_exception_data("match", mistakes)
+    return match
+
+
+def _distinct(words: list[Word]) -> list[Word]:
+    if len(set(words)) < len(words):
+        raise wrong("names something twice")
+    return words
+
+
+def _budget_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise wrong(
+            "must have at most 63 lower-case letters, digits and hyphens and start with a letter or digit"
+            f" (got {shown(name)})"
+        )
+    return name
+
+
+def _deny() -> list[Literal["deny"]]:
+    return ["deny"]
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _zone(name: str) -> str:
+    if name not in _zones():
+        raise wrong(f"{shown(name)} is not an IANA time zone{closest(name, [*_zones()])}")
+    return name
+
+
+Value = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_value)]
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class LimitsSection(Section):
+    """At most so much in one window, in ledger integers; None is no limit, 0 allows nothing."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"cost"})
+
+    energy: Annotated[int | None, _quantity(Dimension.ENERGY)] = None
+    water: Annotated[int | None, _quantity(Dimension.WATER)] = None
+    carbon: Annotated[int | None, _quantity(Dimension.CARBON)] = None
+    images: Annotated[int | None, BeforeValidator(_image_count)] = None
+
+
+def _some_limit(limits: LimitsSection) -> LimitsSection:
+    if not limits.model_fields_set:
+        raise wrong(f"must hold at least one of {', '.join(Dimension)}")
+    return limits
+
+
+class WindowSection(Section):
+    """Over which stretch of time a budget counts."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"week_start", "from", "to"})
+
+    kind: Annotated[Literal["calendar"], unsupported("rolling", "fixed")]
+    every: Every
+
+
+class BudgetSection(Section):
+    """One entry of `budgets:`."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"warn_at", "alerts", "raises", "unknown_model"})
+
+    name: Annotated[str, AfterValidator(_budget_name)]
+    match: Annotated[
+        dict[
+            Annotated[str, _one_of((*ATTRIBUTES, "route"))],
+            Annotated[tuple[Value, ...], BeforeValidator(_values)],
+        ],
+        AfterValidator(_known_routes),
+    ] = Field(default_factory=dict)
+    per: Annotated[list[Annotated[str, _one_of(ATTRIBUTES)]], AfterValidator(_distinct)] = Field(
+        default_factory=list
+    )
+    limits: Annotated[LimitsSection, AfterValidator(_some_limit)]
+    window: WindowSection
+    timezone: Zone | None = None
+    bound: Bound = "central"
+    mode: Annotated[Literal["enforce"], unsupported("shadow", "warn")] = "enforce"
+    on_exceed: Annotated[
+        list[Annotated[Literal["deny"], unsupported("warn", "downgrade", "reroute", "defer")]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ] = Field(default_factory=_deny)
+    on_store_down: Annotated[Literal["deny"], unsupported("allow")] = "deny"
+
+
+class PolicyFile(Section):
+    """A whole file; `timezone` holds for each budget that names none."""
+
+    timezone: Zone = "UTC"
+    budgets: list[BudgetSection]
+
+
+def limits_of(section: LimitsSection) -> dict[Dimension, int]:
+    """The limits that a file sets, in the order of `Dimension`."""
+    declared: dict[str, Any] = section.model_dump(exclude_none=True)
+    return {dimension: declared[dimension] for dimension in Dimension if dimension in declared}

@@ -1,0 +1,67 @@
+"""The ledger's Lua scripts: loading them, and running one within a deadline.
+
+Invariant: whatever goes wrong between here and the store becomes LedgerUnavailable; a cancelled caller stays
+cancelled. Refuses to know what the scripts mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from redis.asyncio import Redis
+
+LUA = files("gateway.budgets") / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One verb: its whole text, and the digest by which the store knows it."""
+
+    verb: str
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, verb: str) -> Script:
+        """The script in `lua/<verb>.lua`, with the prelude put behind its `#!lua` line."""
+        flags, body = (LUA / f"{verb}.lua").read_text(encoding="utf-8").split("\n", 1)
+        prelude = (LUA / "prelude.lua").read_text(encoding="utf-8")
+        text = f"{flags}\n{prelude}\n{body}"
+        return cls(verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    async def run(self, redis: Redis, keys: Sequence[str], args: Sequence[str | int]) -> Any:
+        """Run by digest; a store that does not know the script (restart, SCRIPT FLUSH) gets its text."""
+        try:
+            return await redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(self.text, len(keys), *keys, *args)
+
+
+@asynccontextmanager
+async def deadline(verb: str, timeout_ms: int) -> AsyncIterator[None]:
+    """Bound everything inside by `timeout_ms`, and turn the store's failures into LedgerUnavailable."""
+    try:
+        async with asyncio.timeout(timeout_ms / 1000):
+            yield
+    except OutOfMemoryError as error:
+        msg = f"{verb}: the budget store is full"
+        raise LedgerUnavailable(msg) from error
+    except (TimeoutError, RedisError, OSError) as error:
+        if isinstance(error, TimeoutError | RedisTimeoutError):
+            msg = f"{verb}: the budget store did not answer within {timeout_ms} ms"
+        else:
+            msg = f"{verb}: the budget store failed: {type(error).__name__}: {error}"
+        raise LedgerUnavailable(msg) from error

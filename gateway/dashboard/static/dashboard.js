@@ -1,0 +1,160 @@
+// Fills the page: totals, usage, budgets, latest requests. Refuses to compute: every number is the gateway's.
+
+import * as api from "/dashboard/api.js";
+import { amount, bar, card, element, moment, named, plain, range, spread, table } from "/dashboard/parts.js";
+
+const QUANTITIES = [["Energy", "energy_wh", "Wh"], ["Water", "water_ml", "mL"], ["Carbon", "carbon_g", "g"]];
+const at = (id) => document.getElementById(id);
+
+function say(text, isError = false) {
+  at("status").textContent = text;
+  at("status").classList.toggle("error", isError);
+}
+
+const withRange = (value, unit) => element(
+  "div",
+  {},
+  amount(value, unit),
+  element("div", { class: "range" }, spread(value, unit) ?? ""),
+);
+
+async function showTotals() {
+  const [row] = (await api.totals()).data;
+  const figure = (key) => (row === undefined ? 0 : row[key]); // no row: nothing was asked this month
+  at("totals").replaceChildren(
+    ...QUANTITIES.map(([title, key, unit]) => card(title === "Carbon" ? "Carbon (CO2e)" : title, figure(key), unit)),
+    card("Images", figure("images"), ""),
+    card("Requests", figure("requests"), ""),
+  );
+}
+
+async function showUsage() {
+  const group = at("group").value;
+  const rows = (await api.usageBy(group)).data;
+  const carbon = (row) => range(row.carbon_g)?.central ?? 0;
+  const most = Math.max(...rows.map(carbon), Number.MIN_VALUE);
+  rows.sort((one, other) => carbon(other) - carbon(one));
+  at("usage").replaceChildren(table(
+    `Month so far by ${group}; the bar compares carbon.`,
+    [
+      [group, (row) => row.group?.[group] ?? "none"],
+      ["", (row) => bar(["used", carbon(row) / most])],
+      ["requests", (row) => plain(row.requests), "number"],
+      ["images", (row) => plain(row.images), "number"],
+      ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row[key], unit), "number"]),
+    ],
+    rows,
+    "Nothing was generated this month.",
+  ));
+}
+
+function share(row) {
+  if (!(row.limit > 0)) return "";
+  return bar([row.used > row.limit ? "over" : "used", row.used / row.limit], ["held", row.held / row.limit]);
+}
+
+async function showBudgets() {
+  const rows = (await api.budgets()).data;
+  const unit = (row) => (row.dimension === "images" ? "" : row.unit);
+  const figure = (title, key) => [title, (row) => amount(row[key], unit(row)), "number"];
+  at("budgets").replaceChildren(table(
+    "One row for each limit that applies to you.",
+    [
+      ["budget", (row) => row.policy],
+      ["for", (row) => named(row.scope)],
+      ["counts", (row) => row.dimension],
+      ["", share],
+      figure("used", "used"), figure("held", "held"), figure("remaining", "remaining"), figure("limit", "limit"),
+      ["until", (row) => (row.window?.end ? moment(row.window.end) : "unknown")],
+    ],
+    rows,
+    "No budget applies to you.",
+  ));
+}
+
+async function showDetails(id) {
+  const path = api.requestPath(id);
+  at("details-url").textContent = path;
+  at("details-json").textContent = JSON.stringify(await api.read(path), null, 2);
+  at("details").showModal();
+}
+
+function details(row) {
+  const button = element("button", { type: "button", "aria-label": `Details of request ${row.id}` }, "JSON");
+  button.addEventListener("click", () => attempt(() => showDetails(row.id)));
+  return button;
+}
+
+async function showRequests() {
+  const rows = (await api.latest()).data;
+  const decision = (row) => element("span", { class: row.decision === "deny" ? "deny" : "" }, row.decision ?? "unknown");
+  at("requests").replaceChildren(table(
+    "Newest first. A refused request has no footprint.",
+    [
+      ["time", (row) => moment(row.time)],
+      ["who", (row) => named({ team: row.subject?.team, user: row.subject?.user })],
+      ["model", (row) => row.model ?? "unknown"],
+      ["decision", decision],
+      ["deployment", (row) => row.deployment ?? "none"],
+      ["zone", (row) => row.zone ?? (row.deployment ? "unknown" : "none")],
+      ["images", (row) => plain(row.images), "number"],
+      ...QUANTITIES.map(([title, key, unit]) => [
+        title.toLowerCase(),
+        (row) => (row.decision === "deny" ? "none" : withRange(row.footprint?.[key], unit)),
+        "number",
+      ]),
+      ["basis", (row) => (row.decision === "deny" ? "" : row.basis ?? "unknown")],
+      ["details", details],
+    ],
+    rows,
+    "No requests yet.",
+  ));
+}
+
+async function showAll() {
+  const caller = await api.me();
+  const subject = caller.subject ?? caller;
+  at("caller").textContent = `${named({ org: subject.org, team: subject.team, user: subject.user })} (${caller.role ?? subject.role})`;
+  at("figures").hidden = false;
+  await Promise.all([showTotals(), showUsage(), showBudgets(), showRequests()]);
+  say(`As of ${moment(new Date().toISOString())}.`);
+}
+
+async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof api.Refused && error.status === 401) forget();
+    say(error instanceof api.Refused ? error.message : "The gateway cannot be reached.", true);
+    if (!(error instanceof api.Refused)) console.error(error);
+  }
+}
+
+function forget() {
+  api.forgetKey();
+  signedIn(false);
+  at("caller").textContent = "";
+  for (const id of ["totals", "usage", "budgets", "requests", "details-json"]) at(id).replaceChildren();
+  say("Enter an API key. It stays in this tab and goes only to this gateway.");
+}
+
+function signedIn(yes) {
+  at("forget").hidden = !yes;
+  at("figures").hidden = at("figures").hidden || !yes;
+}
+
+at("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.keepKey(at("key").value.trim());
+  at("key").value = "";
+  signedIn(true);
+  attempt(showAll);
+});
+at("forget").addEventListener("click", forget);
+at("refresh").addEventListener("click", () => attempt(showAll));
+at("group").addEventListener("change", () => attempt(showUsage));
+
+if (api.storedKey()) {
+  signedIn(true);
+  attempt(showAll);
+}

@@ -1,0 +1,83 @@
+"""How the demo tells what happened: an introduction, one table, the checks, the addresses.
+
+Prints plain lines when the output is no terminal. Refuses to compute anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gateway.demo.gateway_process import RunningGateway
+    from gateway.demo.story import Delivered, Facts
+
+_NO_TERMINAL_WIDTH = 132
+
+
+def introduction(console: Console) -> None:
+    """What this is, and what it is not."""
+    if not console.is_terminal:
+        console.width = _NO_TERMINAL_WIDTH
+    console.print(
+        "[bold]ecogate demo[/]: the real gateway in front of three stand-in image services. Nothing real is\n"
+        "generated; each image is priced as if the stand-in ran FLUX.1-dev on one H100 in its grid zone.\n",
+        highlight=False,
+    )
+
+
+def table(console: Console, delivered: list[Delivered], refusal: dict[str, Any]) -> None:
+    """The priced images, and the refusal below them."""
+    shown = Table(title="central estimate (low to high) of each request", title_justify="left")
+    for title in ("image", "deployment", "zone"):
+        shown.add_column(title, overflow="fold")
+    for title in ("Wh", "mL", "gCO2e"):
+        shown.add_column(title, justify="right")
+    shown.add_column("budget left")
+    for one in delivered:
+        shown.add_row(
+            "\n".join(str(file) for file in one.files),
+            one.headers.get("ecogate-deployment", "unknown"),
+            one.headers.get("ecogate-zone", "unknown"),
+            *(_figure(one, dimension) for dimension in ("energy-wh", "water-ml", "carbon-g")),
+            one.headers.get("ecogate-budget-remaining", "none").replace(";", "\n"),
+        )
+    console.print()
+    console.print(shown)
+    console.print("[bold]402 with error.eco[/]:", end=" ")
+    eco = refusal.get("eco") or {}
+    names = ("policy", "scope", "dimension", "limit", "used", "held", "requested", "remaining", "resets_at")
+    facts = ", ".join(f"{name} {eco[name]}" for name in names if name in eco)
+    console.print(escape(facts or "no error.eco came back"), highlight=False)
+
+
+def _figure(one: Delivered, dimension: str) -> str:
+    central, low, high = (one.figure(dimension, bound) for bound in ("", "-low", "-high"))
+    return f"{central:.3g}\n({low:.2g} to {high:.2g})"
+
+
+def facts(console: Console, checked: Facts) -> None:
+    """How many checks held, and each that did not."""
+    held = len(checked.checked) - len(checked.failed)
+    console.print(f"\n{held} of {len(checked.checked)} checks held.", highlight=False)
+    for fact in checked.failed:
+        console.print(f"[red]not so:[/] {escape(fact)}", highlight=False)
+
+
+def addresses(console: Console, gateway: RunningGateway, *, reader: str, designer: str) -> None:
+    """Where to look next. The keys are worth nothing outside this demo."""
+    lines = (
+        f"gateway    {gateway.url}/v1   (OPENAI_BASE_URL; OPENAI_API_KEY={designer})",
+        f"dashboard  {gateway.url}/dashboard   (key: {reader})",
+        f"API docs   {gateway.url}/docs",
+        f"metrics    {gateway.url}/metrics",
+        f"usage      curl -H 'Authorization: Bearer {reader}' '{gateway.url}/eco/v1/usage?group_by=zone'",
+        f"log        {gateway.log}",
+    )
+    console.print()
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

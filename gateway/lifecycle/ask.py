@@ -1,0 +1,48 @@
+"""A request as it arrived, and what is answered to it: the two ends of a life."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.footprint.quantities import Footprint
+    from gateway.identity.subject import Subject
+    from gateway.images.request import ImageRequest
+    from gateway.routing.rank import Route
+    from gateway.upstreams.client import UpstreamAnswer
+
+
+class ClientGone(Exception):
+    """The client hung up while an image service was working; what it asked for is charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """`gone` is set when the client hangs up; `started` is a monotonic time in seconds."""
+
+    id: str
+    subject: Subject
+    request: ImageRequest
+    gone: asyncio.Event
+    retry_count: int | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class Served:
+    """An answer with its footprint, which is settled or, when `basis` says so, still the estimate.
+
+    `remaining` is the tightest budget that the caller may see, as the header shows it.
+    """
+
+    answer: UpstreamAnswer
+    route: Route
+    footprint: Footprint
+    basis: str
+    decision: str
+    remaining: str | None
+    warnings: list[str]

@@ -1,0 +1,130 @@
+"""Serves image requests: one life per request, each a task of its own.
+
+Neither a client's hang-up nor a cancelled handler can stop a life between its hold and its settlement.
+Refuses to know HTTP frameworks: it takes a request that was read and gives back what to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway import telemetry as names
+from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, Unavailable, UpstreamAnswered
+from gateway.lifecycle.ask import ClientGone
+from gateway.lifecycle.life import Life
+from gateway.lifecycle.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.budgets.ledger import Ledger
+    from gateway.identity.subject import Subject
+    from gateway.images.request import ImageRequest
+    from gateway.lifecycle.ask import Ask, Served
+    from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.settlement import Settlements
+    from gateway.telemetry import Telemetry
+    from gateway.upstreams.client import Upstreams
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 0.1
+OUTCOMES: dict[type[ApiError], str] = {
+    BudgetExceeded: "refused",
+    InvalidRequest: "invalid",
+    NotFound: "invalid",
+    Unavailable: "unavailable",
+    UpstreamAnswered: "upstream_error",
+}
+
+
+@dataclass(slots=True)
+class Images:
+    """Everything that a life needs; one per process. `configuration` gives the snapshot in force."""
+
+    configuration: Callable[[], Configuration]
+    ledger: Ledger
+    settlements: Settlements
+    upstreams: Upstreams
+    telemetry: Telemetry
+    max_answer_bytes_per_image: int
+    _lives: set[asyncio.Task[Served]] = field(default_factory=set)
+
+    def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
+        """What the request would cost where; the same for a dry run and for a real request."""
+        return make_plan(
+            configuration, subject, request, full=lambda deployment: self.upstreams.to(deployment).full
+        )
+
+    async def serve(self, ask: Ask) -> Served:
+        """The answer to a request, after its settlement.
+
+        Raises `ApiError` for every answer without images and `ClientGone` when nobody waits any more. When
+        the caller is cancelled the life goes on by itself.
+        """
+        life = asyncio.create_task(self._live(ask))
+        self._lives.add(life)
+        life.add_done_callback(self._ended)
+        return await asyncio.shield(life)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Waits for the lives in flight, then for queued settlements, `timeout_s` seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._lives:
+                    await asyncio.wait(set(self._lives))
+                while self.settlements.waiting:
+                    await self.settlements.flush()
+                    await asyncio.sleep(FLUSH_S)
+
+    async def _live(self, ask: Ask) -> Served:
+        model, outcome, status = "other", "error", 500
+        try:
+            configuration = self.configuration()
+            with self.telemetry.span(names.SPAN_ROUTE) as span:
+                plan = self.plan(configuration, ask.subject, ask.request)
+                model = ask.request.model
+                ranking = [route.deployment.id for route in plan.ranking]
+                span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
+            served = await self._lived(ask, plan, configuration)
+        except ApiError as error:
+            outcome, status = OUTCOMES.get(type(error), "error"), error.status
+            raise
+        except ClientGone:
+            outcome, status = "client_gone", 499
+            raise
+        else:
+            outcome, status = "delivered", served.answer.status
+            return served
+        finally:
+            duration_s = time.monotonic() - ask.started
+            self.telemetry.answered(
+                route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s
+            )
+
+    async def _lived(self, ask: Ask, plan: Plan, configuration: Configuration) -> Served:
+        life = Life(
+            ask,
+            plan,
+            configuration,
+            ledger=self.ledger,
+            settlements=self.settlements,
+            upstreams=self.upstreams,
+            telemetry=self.telemetry,
+            max_answer_bytes_per_image=self.max_answer_bytes_per_image,
+        )
+        await life.reserve()
+        try:
+            return await life.send()
+        finally:
+            await life.abandon()
+
+    def _ended(self, life: asyncio.Task[Served]) -> None:
+        self._lives.discard(life)
+        if not life.cancelled() and not isinstance(life.exception(), ApiError | ClientGone | None):
+            logger.error("a request ended with an unexpected error", exc_info=life.exception())

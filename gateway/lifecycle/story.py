@@ -1,0 +1,88 @@
+"""The reviewable record of one request as it stands at any moment of its life.
+
+Takes what the life knows and writes it as a `Record`; holds no prompt, image or credential because it is
+given none.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway import telemetry as names
+from gateway.usage.record import Attempt, Record, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.footprint.quantities import Footprint
+    from gateway.lifecycle.ask import Ask
+    from gateway.lifecycle.plan import Plan
+    from gateway.routing.rank import Route
+
+
+@dataclass(slots=True)
+class Story:
+    """What happened to one request so far."""
+
+    ask: Ask
+    plan: Plan
+    policy_version: str
+    matched: Sequence[MatchedBudget] = ()
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def record(
+        self,
+        route: Route,
+        *,
+        outcome: str,
+        status: int | None = None,
+        footprint: Footprint | None = None,
+        images: int | None = None,
+        basis: str = "estimate",
+        size: str | None = None,
+        usage: dict[str, Any] | None = None,
+        decision: str = "allow",
+    ) -> str:
+        """The record as JSON; what is not given stands as it was asked and estimated."""
+        ask, request = self.ask, self.ask.request
+        shown = footprint or route.footprint
+        return encode(
+            Record(
+                id=ask.id,
+                org=ask.subject.org,
+                key=ask.subject.key,
+                team=ask.subject.team,
+                user=ask.subject.user,
+                labels=ask.subject.labels,
+                route=request.route,
+                model=request.model,
+                upstream_model=route.deployment.upstream_model,
+                deployment=route.deployment.id,
+                zone=shown.zone,
+                decision=decision,
+                because=[route.reason],
+                outcome=outcome,
+                status=status,
+                images_requested=request.n,
+                images=request.n if images is None else images,
+                size=size or request.size,
+                quality=request.quality,
+                basis=basis,
+                footprint=shown.as_json(),
+                candidates=[ranked.as_json() for ranked in self.plan.ranking],
+                policies=[
+                    {"policy": matched.counter.budget, "scope": dict(matched.counter.scope)}
+                    for matched in self.matched
+                ],
+                attempts=list(self.attempts),
+                usage=usage,
+                trace_id=names.current_trace_id(),
+                retry_count=ask.retry_count,
+                duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
+                policy_version=self.policy_version,
+                warnings=list(shown.warnings),
+            )
+        )

@@ -1,0 +1,34 @@
+"""Names of the keys in Redis.
+
+All keys of one org share the hash tag `{org}`, so that one org is one slot and one script can touch all of
+them. Names come from authenticated keys and validated policies only; whatever is not a plain letter, digit,
+dot, dash or underscore is percent-encoded, so no name can close the hash tag or pose as another key. This
+module knows names, not what is stored under them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+ORGS = "eg:orgs"  # the set of orgs that have a ledger
+SCHEMA = "eg:schema"  # the version of this layout
+SCHEMA_VERSION = "1"
+CONSUMER_GROUP = "sql"  # the consumers that copy the streams below into SQL
+
+
+def org_key(org: str, *parts: str) -> str:
+    """`eg:{org}:part:part`; raises ValueError on an empty org, which would share a slot with nobody."""
+    if not org:
+        msg = "an org needs a name"
+        raise ValueError(msg)
+    return ":".join([f"eg:{{{quote(org, safe='')}}}", *(quote(part, safe="") for part in parts)])
+
+
+def journal_key(org: str) -> str:
+    """The stream of settled entries."""
+    return org_key(org, "journal")
+
+
+def refusals_key(org: str) -> str:
+    """The stream of requests that a budget refused."""
+    return org_key(org, "refusals")

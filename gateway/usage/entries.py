@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from gateway.budgets.amounts import MAX_STORED, Amounts, Charge
 from gateway.errors import EcogateError
 from gateway.usage.record import Record, decode
 
@@ -22,12 +21,27 @@ if TYPE_CHECKING:
 JOURNAL = "journal"
 REFUSALS = "refusals"
 KINDS = frozenset({"commit", "expire", "late", "orphan", "release"})
-NOTHING = Charge(central=Amounts(0, 0, 0, 0), high=Amounts(0, 0, 0, 0))
+MAX_STORED = 2**53 - 1  # the largest integer that the ledger's scripts handle exactly
 INTEGER = re.compile(rb"-?[0-9]{1,16}")
 
 
 class Unreadable(EcogateError):
     """An entry has a missing, malformed or foreign field. The message names the field, not its value."""
+
+
+class Amounts(NamedTuple):
+    """What an entry adds, in the ledger's integers and in the order in which its scripts write them."""
+
+    energy_uwh: int
+    water_ul: int
+    carbon_ug: int
+    images: int
+
+    def plus(self, other: Amounts) -> Amounts:
+        return Amounts(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+NOTHING = Amounts(0, 0, 0, 0)
 
 
 class Posting(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -48,7 +62,8 @@ class Entry:
     kind: str
     hold: str
     at_ms: int
-    charge: Charge
+    central: Amounts
+    high: Amounts
     postings: tuple[Posting, ...]
     record: Record
     record_text: str
@@ -64,10 +79,10 @@ def read_entry(org: str, stream: str, entry_id: str, fields: Mapping[bytes, byte
         kind = _text(fields, "kind")
         if kind not in KINDS:
             raise Unreadable("kind is not one of the journal's")
-        charge = Charge(central=_amounts(fields, "central"), high=_amounts(fields, "high"))
+        central, high = _amounts(fields, "central"), _amounts(fields, "high")
         postings = _postings(fields)
     else:
-        kind, charge, postings = "refusal", NOTHING, ()
+        kind, central, high, postings = "refusal", NOTHING, NOTHING, ()
     record_text = _text(fields, "record")
     try:
         record = decode(record_text)
@@ -85,7 +100,8 @@ def read_entry(org: str, stream: str, entry_id: str, fields: Mapping[bytes, byte
         kind=kind,
         hold=_text(fields, "hold"),
         at_ms=_integer(fields, "at"),
-        charge=charge,
+        central=central,
+        high=high,
         postings=postings,
         record=record,
         record_text=record_text,
@@ -123,7 +139,7 @@ def _integer(fields: Mapping[bytes, bytes], name: str) -> int:
 
 def _amounts(fields: Mapping[bytes, bytes], name: str) -> Amounts:
     parts = _raw(fields, name).split(b" ")
-    if len(parts) != len(Amounts.__slots__) or any(INTEGER.fullmatch(part) is None for part in parts):
+    if len(parts) != len(Amounts._fields) or any(INTEGER.fullmatch(part) is None for part in parts):
         msg = f"{name} is not four integers"
         raise Unreadable(msg)
     amounts = [int(part) for part in parts]

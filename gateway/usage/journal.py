@@ -162,7 +162,7 @@ class JournalConsumer:
             for stream, key in _keys(org).items():
                 cursor = b"0-0"
                 while True:
-                    cursor, delivered, *_ = await self._redis.execute_command(
+                    cursor, delivered, *_ = await self._redis.execute_command(  # type: ignore[no-untyped-call]
                         "XAUTOCLAIM",
                         *(key, CONSUMER_GROUP, self._name, self._claim_idle_ms, cursor, "COUNT", BATCH),
                         **{NEVER_DECODE: True},
@@ -247,7 +247,7 @@ def _keys(org: str) -> dict[str, str]:
 
 
 def _by_stream(org: str, answer: Any) -> dict[str, Delivered]:
-    """The entries per stream, from either shape in which the client gives an answer of XREADGROUP."""
+    """The entries per stream, from any shape in which the client gives an answer of XREADGROUP."""
     pairs = answer.items() if isinstance(answer, dict) else answer or []
     found = {}
     for key, entries in pairs:
@@ -257,4 +257,6 @@ def _by_stream(org: str, answer: Any) -> dict[str, Delivered]:
 
 
 def _delivered(entries: Any) -> Delivered:
+    if len(entries) == 1 and isinstance(entries[0], list):
+        entries = entries[0]
     return [(entry_id.decode(), fields or {}) for entry_id, fields in entries if entry_id is not None]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from gateway.budgets.amounts import Amounts, Charge, Dimension
 from gateway.store.tables import journal, journal_rejects, postings, requests
+from gateway.usage.entries import Amounts
 from gateway.usage.record import Record, decode
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Request:
 
     at_ms: int
     updated_at_ms: int
-    charge: Charge
+    central: Amounts
+    high: Amounts
     record: Record
     record_text: str
 
@@ -45,7 +46,8 @@ class Request:
             self,
             at_ms=min(self.at_ms, entry.at_ms),
             updated_at_ms=max(self.updated_at_ms, entry.at_ms),
-            charge=_plus(self.charge, entry.charge),
+            central=self.central.plus(entry.central),
+            high=self.high.plus(entry.high),
             record=entry.record if newest else self.record,
             record_text=entry.record_text if newest else self.record_text,
         )
@@ -75,7 +77,9 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry]) 
         rows = [_request_row(request) for request in known.values()]
         insert = database.insert(requests)
         changed = {name: insert.excluded[name] for name in rows[0] if name not in {"org", "id"}}
-        await connection.execute(insert.on_conflict_do_update(["org", "id"], set_=changed), rows)
+        await connection.execute(
+            insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
+        )
     return len(fresh)
 
 
@@ -109,24 +113,29 @@ async def _requests(connection: AsyncConnection, org: str, ids: set[str]) -> dic
 
 
 def _first(entry: Entry) -> Request:
-    return Request(entry.at_ms, entry.at_ms, entry.charge, entry.record, entry.record_text)
+    return Request(
+        at_ms=entry.at_ms,
+        updated_at_ms=entry.at_ms,
+        central=entry.central,
+        high=entry.high,
+        record=entry.record,
+        record_text=entry.record_text,
+    )
 
 
 def _request(row: Row[Any]) -> Request:
     return Request(
         at_ms=row.at_ms,
         updated_at_ms=row.updated_at_ms,
-        charge=Charge(
-            central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
-            high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
-        ),
+        central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
+        high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
         record=decode(row.record),
         record_text=row.record,
     )
 
 
 def _request_row(request: Request) -> dict[str, Any]:
-    record, central, high = request.record, request.charge.central, request.charge.high
+    record, central, high = request.record, request.central, request.high
     return {
         "org": record.org,
         "id": record.id,
@@ -147,9 +156,9 @@ def _request_row(request: Request) -> dict[str, Any]:
         "energy_uwh": central.energy_uwh,
         "water_ul": central.water_ul,
         "carbon_ug": central.carbon_ug,
-        "energy_low_uwh": _low(record, Dimension.ENERGY, central.energy_uwh),
-        "water_low_ul": _low(record, Dimension.WATER, central.water_ul),
-        "carbon_low_ug": _low(record, Dimension.CARBON, central.carbon_ug),
+        "energy_low_uwh": _low(record, "energy_wh", central.energy_uwh),
+        "water_low_ul": _low(record, "water_ml", central.water_ul),
+        "carbon_low_ug": _low(record, "carbon_g", central.carbon_ug),
         "energy_high_uwh": high.energy_uwh,
         "water_high_ul": high.water_ul,
         "carbon_high_ug": high.carbon_ug,
@@ -157,7 +166,7 @@ def _request_row(request: Request) -> dict[str, Any]:
     }
 
 
-def _low(record: Record, dimension: Dimension, central: int) -> int | None:
+def _low(record: Record, field: str, central: int) -> int | None:
     """The lower bound of a charge: as far below it as the footprint's is below its central value.
 
     The journal carries central and high amounts only. A charge may be a part of the footprint (a late
@@ -165,7 +174,7 @@ def _low(record: Record, dimension: Dimension, central: int) -> int | None:
     """
     if central == 0:
         return 0
-    quantity = record.footprint.get(dimension.field)
+    quantity = record.footprint.get(field)
     if not isinstance(quantity, dict):
         return None
     low, middle = quantity.get("low"), quantity.get("central")
@@ -185,7 +194,7 @@ def _journal_row(entry: Entry) -> dict[str, Any]:
         "at_ms": entry.at_ms,
         "record": entry.record_text,
     }
-    for bound, amounts in (("central", entry.charge.central), ("high", entry.charge.high)):
+    for bound, amounts in (("central", entry.central), ("high", entry.high)):
         row[f"{bound}_energy_uwh"] = amounts.energy_uwh
         row[f"{bound}_water_ul"] = amounts.water_ul
         row[f"{bound}_carbon_ug"] = amounts.carbon_ug
@@ -206,13 +215,6 @@ def _posting_rows(entry: Entry) -> list[dict[str, Any]]:
         }
         for position, posting in enumerate(entry.postings)
     ]
-
-
-def _plus(first: Charge, second: Charge) -> Charge:
-    def total(a: Amounts, b: Amounts) -> Amounts:
-        return Amounts(*(x + y for x, y in zip(a.vector(), b.vector(), strict=True)))
-
-    return Charge(central=total(first.central, second.central), high=total(first.high, second.high))
 
 
 def _shown(value: bytes) -> str:

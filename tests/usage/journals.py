@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
-
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, Any
 
 from gateway.usage.record import Record, encode
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _ids = itertools.count(1)
 
@@ -45,10 +46,10 @@ def record(**changes: Any) -> Record:
     return Record(**(values | changes))
 
 
-def fields(of: Record, **changes: Any) -> dict[str, Any]:
+def fields(of: Record, **changes: Any) -> Any:
     """The fields of a journal entry that commits the record's central footprint."""
     central = (2_000_000, 4_000, 1_000_000, of.images)
-    values = {
+    values: dict[str, Any] = {
         "kind": "commit",
         "hold": of.id,
         "at": "1767225600000",
@@ -63,13 +64,11 @@ def fields(of: Record, **changes: Any) -> dict[str, Any]:
 async def append(redis: Redis, of: Record, **changes: Any) -> str:
     """Write an entry to the journal of the record's org, as `fields` has it."""
     await redis.sadd("eg:orgs", of.org)
-    written: str = await redis.xadd(f"eg:{{{of.org}}}:journal", fields(of, **changes))
-    return written
+    return str(await redis.xadd(f"eg:{{{of.org}}}:journal", fields(of, **changes)))
 
 
 async def refuse(redis: Redis, of: Record, at_ms: int = 1767225600000) -> str:
     """Write an entry to the refusals of the record's org."""
     await redis.sadd("eg:orgs", of.org)
-    entry = {"hold": of.id, "at": str(at_ms), "record": encode(of)}
-    written: str = await redis.xadd(f"eg:{{{of.org}}}:refusals", entry, maxlen=10_000, approximate=True)
-    return written
+    entry: Any = {"hold": of.id, "at": str(at_ms), "record": encode(of)}
+    return str(await redis.xadd(f"eg:{{{of.org}}}:refusals", entry, maxlen=10_000, approximate=True))

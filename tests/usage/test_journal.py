@@ -5,21 +5,25 @@ import contextlib
 import json
 import logging
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy import Row, func, select
 
 from gateway.errors import StoreError
 from gateway.store.connection import connect
-from gateway.store.sql import FILE_NAME, Database
 from gateway.store.tables import journal, journal_rejects, postings, requests
+from gateway.store.valkey import EmbeddedValkey
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import decode
-from tests.usage.conftest import Server
-from tests.usage.journals import append, footprint, record, refuse
+from tests.usage.journals import append, fields, footprint, record, refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from gateway.store.sql import Database
 
 STREAM = "eg:{acme}:journal"
 REFUSED = "eg:{acme}:refusals"
@@ -173,8 +177,237 @@ async def test_an_entry_that_is_delivered_again_is_counted_once(redis: Redis, da
     assert await redis.xlen(STREAM) == 0
 
 
-async def _fields(database: Database) -> dict[str, str]:
-    from tests.usage.journals import fields
-
+async def _fields(database: Database) -> Any:
     [entry] = await rows(database, journal)
     return fields(decode(entry.record))
+
+
+async def test_what_sql_did_not_take_is_taken_when_it_works_again(
+    redis: Redis, sqlite_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    consumer = JournalConsumer(redis, sqlite_database)
+    async with sqlite_database.writing() as connection:
+        await connection.exec_driver_sql("ALTER TABLE requests RENAME TO away")
+    await append(redis, record())
+
+    async with running(consumer):
+        await until(lambda: _is(consumer, "StoreError"))
+        await asyncio.sleep(0.5)
+        assert await redis.xlen(STREAM) == 1
+        async with sqlite_database.writing() as connection:
+            await connection.exec_driver_sql("ALTER TABLE away RENAME TO requests")
+        await until(lambda: _is(consumer, None))
+
+    assert await energy_uwh(sqlite_database) == 2_000_000
+    assert await redis.xlen(STREAM) == 0
+    assert [entry.levelname for entry in caplog.records if "consumer" in entry.message] == ["WARNING", "INFO"]
+
+
+async def _is(consumer: JournalConsumer, trouble: str | None) -> bool:
+    return consumer.trouble == trouble
+
+
+async def test_a_consumer_outlives_a_redis_that_dies_and_comes_back(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    server = await asyncio.to_thread(EmbeddedValkey.start, tmp_path / "own", fsync="always")
+    client = connect(server.url, timeout_ms=500)
+    consumer = JournalConsumer(client, sqlite_database)
+    await append(client, record())
+
+    async with running(consumer):
+        await until(lambda: _stored(sqlite_database, 1))
+        await asyncio.to_thread(server.stop)
+        await until(lambda: _troubled(consumer))
+        server = await asyncio.to_thread(EmbeddedValkey.start, tmp_path / "own", fsync="always")
+        await append(client, record())
+        await until(lambda: _stored(sqlite_database, 2), seconds=10)
+
+    await client.aclose()
+    await asyncio.to_thread(server.stop)
+
+
+async def _troubled(consumer: JournalConsumer) -> bool:
+    return consumer.trouble is not None
+
+
+async def _stored(database: Database, count: int) -> bool:
+    return len(await rows(database, requests)) == count
+
+
+async def test_entries_that_a_dead_consumer_was_given_are_taken_over(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    await append(redis, record())
+    await redis.xgroup_create(STREAM, "sql", id="0")
+    await redis.xreadgroup("sql", "dead", {STREAM: ">"})
+    consumer = JournalConsumer(redis, sqlite_database, claim_idle_ms=50)
+    assert await consumer.drain_once() == 0
+
+    await asyncio.sleep(0.1)
+
+    assert await consumer.drain_once() == 1
+    assert await redis.xlen(STREAM) == 0
+
+
+async def test_an_interrupted_consumer_begins_with_what_it_was_given(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    consumer = JournalConsumer(redis, sqlite_database, claim_idle_ms=3_600_000)
+    await append(redis, record())
+    async with sqlite_database.writing() as connection:
+        await connection.exec_driver_sql("ALTER TABLE requests RENAME TO away")
+    with pytest.raises(StoreError):
+        await consumer.drain_once()
+    async with sqlite_database.writing() as connection:
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO requests")
+
+    assert await consumer.drain_once() == 1
+
+    assert await energy_uwh(sqlite_database) == 2_000_000
+
+
+async def test_consumers_side_by_side_count_each_entry_once(redis: Redis, database: Database) -> None:
+    settled = [record(id=f"req_{number % 40}") for number in range(200)]
+    for entry in settled:
+        await append(redis, entry)
+    consumers = [JournalConsumer(redis, database, claim_idle_ms=0) for _ in range(3)]
+
+    for _ in range(3):
+        await asyncio.gather(*(consumer.drain_once() for consumer in consumers))
+
+    assert await energy_uwh(database) == 200 * 2_000_000
+    assert len(await rows(database, journal)) == 200
+    assert len(await rows(database, requests)) == 40
+
+
+async def test_more_entries_than_a_batch_are_drained_in_one_go(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    for number in range(450):
+        await append(redis, record(org=f"org{number % 3}"))
+
+    assert await JournalConsumer(redis, sqlite_database).drain_once() == 450
+
+    async with sqlite_database.reading() as connection:
+        assert await connection.scalar(select(func.count()).select_from(requests)) == 450
+
+
+async def test_an_org_that_appears_is_picked_up_within_a_second(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    async with running(JournalConsumer(redis, sqlite_database)):
+        await asyncio.sleep(0.3)
+        await append(redis, record(org="new-org"))
+        await until(lambda: _stored(sqlite_database, 1), seconds=1)
+
+
+async def test_streams_that_vanish_with_their_groups_are_found_again(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    async with running(JournalConsumer(redis, sqlite_database)):
+        await append(redis, record())
+        await until(lambda: _stored(sqlite_database, 1))
+        await redis.flushall()
+        await append(redis, record())
+        await until(lambda: _stored(sqlite_database, 2))
+
+
+POISON = [
+    {"kind": "grant"},
+    {"central": "1 2 3"},
+    {"central": "1 2 3 4.0"},
+    {"high": f"{2**53} 0 0 0"},
+    {"at": ""},
+    {"at": "soon"},
+    {"counters": "{}"},
+    {"counters": '[["c", -1, "central"]]'},
+    {"counters": f'[["c", {2**60}, "central"]]'},
+    {"record": "{"},
+    {"record": "{}"},
+    {"record": json.dumps({"id": "x", "org": "globex"})},
+    {"hold": "a\x00b"},
+]
+
+
+@pytest.mark.parametrize("broken", POISON, ids=str)
+async def test_an_entry_that_cannot_be_read_is_set_aside_and_blocks_nothing(
+    redis: Redis, database: Database, broken: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    await append(redis, record())
+    entry_id = await append(redis, record(), **broken)
+    await append(redis, record())
+
+    assert await JournalConsumer(redis, database).drain_once() == 2
+
+    [reject] = await rows(database, journal_rejects)
+    assert (reject.org, reject.stream, reject.entry_id) == ("acme", "journal", entry_id)
+    assert broken.items() <= json.loads(reject.fields).items()
+    assert [line.levelname for line in caplog.records] == ["ERROR"]
+    assert await redis.xlen(STREAM) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"org": "globex"}, {"id": ""}, {"labels": {"a": "\x00"}}, {"model": "\x00"}, {"id": "x" * 9000}],
+    ids=["foreign org", "no id", "NUL in a label", "NUL in a name", "very long id"],
+)
+async def test_a_record_that_sql_cannot_hold_is_set_aside_on_every_database_or_stored_on_it(
+    redis: Redis, database: Database, changes: dict[str, Any]
+) -> None:
+    good, bad = record(), record(**changes)
+    await redis.sadd("eg:orgs", "acme")
+    for entry in (bad, good):
+        await redis.xadd(STREAM, fields(entry))
+
+    await JournalConsumer(redis, database).drain_once()
+
+    stored = {row.id for row in await rows(database, requests)}
+    rejected = await rows(database, journal_rejects)
+    assert good.id in stored
+    assert len(stored) + len(rejected) == 2
+    assert await redis.xlen(STREAM) == 0
+
+
+async def test_bytes_that_are_no_text_do_not_hide_the_entries_beside_them(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    await append(redis, record())
+    await redis.xadd(STREAM, {b"kind": b"\xff\xfe", b"\xff": b"commit"})
+
+    assert await JournalConsumer(redis, sqlite_database).drain_once() == 1
+
+    [reject] = await rows(sqlite_database, journal_rejects)
+    assert json.loads(reject.fields) == {"kind": "base64://4=", "base64:/w==": "commit"}
+
+
+async def test_a_stopped_consumer_leaves_no_name_behind(redis: Redis, sqlite_database: Database) -> None:
+    async with running(JournalConsumer(redis, sqlite_database)):
+        await append(redis, record())
+        await until(lambda: _stored(sqlite_database, 1))
+        assert len(await redis.xinfo_consumers(STREAM, "sql")) == 1
+
+    assert await redis.xinfo_consumers(STREAM, "sql") == []
+
+
+async def test_the_sum_in_sql_survives_consumers_that_are_cancelled_at_random(
+    redis: Redis, sqlite_database: Database
+) -> None:
+    written = 0
+    for delay_ms in range(0, 40, 2):
+        for _ in range(5):
+            await append(redis, record(id=f"req_{written % 7}"))
+            written += 1
+        task = asyncio.create_task(JournalConsumer(redis, sqlite_database, claim_idle_ms=0).drain_once())
+        await asyncio.sleep(delay_ms / 1000)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    last = JournalConsumer(redis, sqlite_database, claim_idle_ms=0)
+    await last.drain_once()
+    await last.drain_once()
+
+    assert await energy_uwh(sqlite_database) == written * 2_000_000
+    assert await redis.xlen(STREAM) == 0

@@ -100,8 +100,9 @@ journal_rejects = Table(
     Column("rejected_at_ms", BigInteger, nullable=False),
 )
 
-# One row per request: amounts summed over its journal entries, the newest record, the time of the first
-# entry. `*_low_*` is null where the record's footprint says nothing about a lower bound.
+# One row per request: amounts summed over its journal entries, what its newest record says, the time of its
+# first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
+# `*_low_*` is null where the record's footprint says nothing about a lower bound.
 requests = Table(
     "requests",
     metadata,
@@ -130,7 +131,11 @@ requests = Table(
     Column("energy_high_uwh", BigInteger, nullable=False),
     Column("water_high_ul", BigInteger, nullable=False),
     Column("carbon_high_ug", BigInteger, nullable=False),
-    Column("record", Text, nullable=False),
+    Column("record_stream", Text, nullable=False),
+    Column("record_entry_id", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
+    ),
     Index(None, "id"),
     Index(None, "at_ms"),
     Index(None, "org", "at_ms"),

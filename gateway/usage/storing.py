@@ -22,7 +22,7 @@ from gateway.usage.record import Record, decode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.store.sql import Database
@@ -38,7 +38,7 @@ class Request:
     central: Amounts
     high: Amounts
     record: Record
-    record_text: str
+    record_entry: tuple[str, str]  # stream and id of the entry that the record stands in
 
     def with_entry(self, entry: Entry) -> Request:
         newest = entry.at_ms >= self.updated_at_ms
@@ -49,7 +49,7 @@ class Request:
             central=self.central.plus(entry.central),
             high=self.high.plus(entry.high),
             record=entry.record if newest else self.record,
-            record_text=entry.record_text if newest else self.record_text,
+            record_entry=(entry.stream, entry.entry_id) if newest else self.record_entry,
         )
 
 
@@ -99,6 +99,16 @@ async def store_reject(
         await connection.execute(database.insert(journal_rejects).values(row).on_conflict_do_nothing())
 
 
+def with_record() -> Select[Any]:
+    """A query for requests, each with the text of its newest record as `record`."""
+    newest = (
+        (journal.c.org == requests.c.org)
+        & (journal.c.stream == requests.c.record_stream)
+        & (journal.c.entry_id == requests.c.record_entry_id)
+    )
+    return select(requests, journal.c.record).join(journal, newest)
+
+
 async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
     query = select(journal.c.stream, journal.c.entry_id).where(
         journal.c.org == org, journal.c.entry_id.in_([entry.entry_id for entry in entries])
@@ -108,7 +118,7 @@ async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entr
 
 
 async def _requests(connection: AsyncConnection, org: str, ids: set[str]) -> dict[str, Request]:
-    query = select(requests).where(requests.c.org == org, requests.c.id.in_(ids))
+    query = with_record().where(requests.c.org == org, requests.c.id.in_(ids))
     return {row.id: _request(row) for row in await connection.execute(query)}
 
 
@@ -119,7 +129,7 @@ def _first(entry: Entry) -> Request:
         central=entry.central,
         high=entry.high,
         record=entry.record,
-        record_text=entry.record_text,
+        record_entry=(entry.stream, entry.entry_id),
     )
 
 
@@ -130,7 +140,7 @@ def _request(row: Row[Any]) -> Request:
         central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
         high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
         record=decode(row.record),
-        record_text=row.record,
+        record_entry=(row.record_stream, row.record_entry_id),
     )
 
 
@@ -162,7 +172,8 @@ def _request_row(request: Request) -> dict[str, Any]:
         "energy_high_uwh": high.energy_uwh,
         "water_high_ul": high.water_ul,
         "carbon_high_ug": high.carbon_ug,
-        "record": request.record_text,
+        "record_stream": request.record_entry[0],
+        "record_entry_id": request.record_entry[1],
     }
 
 

@@ -65,6 +65,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("org", "stream", "entry_id", name=op.f("pk_journal_rejects")),
     )
     op.create_table(
+        "postings",
+        sa.Column("org", sa.Text(), nullable=False),
+        sa.Column("stream", sa.Text(), nullable=False),
+        sa.Column("entry_id", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("counter", sa.Text(), nullable=False),
+        sa.Column("bucket_start_ms", sa.BigInteger(), nullable=False),
+        sa.Column("bound", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["org", "stream", "entry_id"],
+            ["journal.org", "journal.stream", "journal.entry_id"],
+            name=op.f("fk_postings_journal"),
+        ),
+        sa.PrimaryKeyConstraint("org", "stream", "entry_id", "position", name=op.f("pk_postings")),
+    )
+    op.create_index(
+        op.f("ix_postings_org_bucket_start_ms"), "postings", ["org", "bucket_start_ms"], unique=False
+    )
+    op.create_table(
         "requests",
         sa.Column("org", sa.Text(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
@@ -95,7 +114,13 @@ def upgrade() -> None:
         sa.Column("energy_high_uwh", sa.BigInteger(), nullable=False),
         sa.Column("water_high_ul", sa.BigInteger(), nullable=False),
         sa.Column("carbon_high_ug", sa.BigInteger(), nullable=False),
-        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("record_stream", sa.Text(), nullable=False),
+        sa.Column("record_entry_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["org", "record_stream", "record_entry_id"],
+            ["journal.org", "journal.stream", "journal.entry_id"],
+            name=op.f("fk_requests_journal"),
+        ),
         sa.PrimaryKeyConstraint("org", "id", name=op.f("pk_requests")),
     )
     op.create_index(op.f("ix_requests_at_ms"), "requests", ["at_ms"], unique=False)
@@ -104,30 +129,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_requests_org_key_at_ms"), "requests", ["org", "key", "at_ms"], unique=False)
     op.create_index(op.f("ix_requests_org_team_at_ms"), "requests", ["org", "team", "at_ms"], unique=False)
     op.create_index(op.f("ix_requests_org_user_at_ms"), "requests", ["org", "user", "at_ms"], unique=False)
-    op.create_table(
-        "postings",
-        sa.Column("org", sa.Text(), nullable=False),
-        sa.Column("stream", sa.Text(), nullable=False),
-        sa.Column("entry_id", sa.Text(), nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("counter", sa.Text(), nullable=False),
-        sa.Column("bucket_start_ms", sa.BigInteger(), nullable=False),
-        sa.Column("bound", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["org", "stream", "entry_id"],
-            ["journal.org", "journal.stream", "journal.entry_id"],
-            name=op.f("fk_postings_journal"),
-        ),
-        sa.PrimaryKeyConstraint("org", "stream", "entry_id", "position", name=op.f("pk_postings")),
-    )
-    op.create_index(
-        op.f("ix_postings_org_bucket_start_ms"), "postings", ["org", "bucket_start_ms"], unique=False
-    )
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_postings_org_bucket_start_ms"), table_name="postings")
-    op.drop_table("postings")
     op.drop_index(op.f("ix_requests_org_user_at_ms"), table_name="requests")
     op.drop_index(op.f("ix_requests_org_team_at_ms"), table_name="requests")
     op.drop_index(op.f("ix_requests_org_key_at_ms"), table_name="requests")
@@ -135,6 +139,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_requests_id"), table_name="requests")
     op.drop_index(op.f("ix_requests_at_ms"), table_name="requests")
     op.drop_table("requests")
+    op.drop_index(op.f("ix_postings_org_bucket_start_ms"), table_name="postings")
+    op.drop_table("postings")
     op.drop_table("journal_rejects")
     op.drop_index(op.f("ix_journal_org_request_id"), table_name="journal")
     op.drop_table("journal")

@@ -43,6 +43,7 @@ lock: ## pin every dependency again (needs uv); UPGRADE=1 takes newer versions
 	@test -n "$(UV)" || { echo "make lock needs uv on PATH" >&2; exit 1; }
 	$(COMPILE) pyproject.toml requirements/build.in --all-extras --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra postgres --extra granian -c requirements/dev.txt -o requirements/gateway.txt
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade)

@@ -125,8 +125,8 @@ def read_document(path: Path, model: type[M], *, environ: Mapping[str, str] | No
     tree, problems = read_tree(file, raw)
     if tree is None:
         raise ConfigError(in_order(problems))
-    taken = {(problem.line, problem.column) for problem in problems}
     problems += [Problem(file, *place) for place in _misplaced_references(tree, model)]
+    taken = {(problem.line, problem.column) for problem in problems}
     content = None
     try:
         content = model.model_validate(tree.plain(), context={"environ": environ})
@@ -262,9 +262,9 @@ _EXPECTED = {
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
     "literal_error": "must be {choices}",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",

@@ -79,12 +79,13 @@ def read_tree(file: str, raw: bytes) -> tuple[Node | None, list[Problem]]:
     """The tree of a YAML text and every mistake in its form; no tree where nothing could be made of it."""
     builder = _Builder(file)
     try:
-        tree = builder.document(_decoded(file, raw))
+        text = _decoded(file, raw)
+        try:
+            return builder.document(text), builder.problems
+        except yaml.YAMLError as error:
+            raise _Unreadable(_syntax_problem(file, text, error)) from None
     except _Unreadable as stop:
         return None, [*builder.problems, stop.problem]
-    except yaml.YAMLError as error:
-        return None, [*builder.problems, _syntax_problem(file, error)]
-    return tree, builder.problems
 
 
 class _Unreadable(Exception):
@@ -112,17 +113,17 @@ def _place(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
+def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
+    opening = getattr(error, "context_mark", None)
     context = getattr(error, "context", None)
     problem = getattr(error, "problem", None) or "the text cannot be parsed"
-    opening = getattr(error, "context_mark", None)
-    # An unclosed quote or bracket is noticed at the end of the file; people look for where it was opened.
-    if opening is not None and ("end of stream" in problem or "<stream end>" in problem):
-        mark = opening
     message = f"not valid YAML: {problem}" + (f" {context}" if context else "")
     if mark is None:
         return Problem(file, 1, 1, message)
+    # An unclosed quote or bracket is noticed at the end of the text; people look for where it was opened.
+    if opening is not None and mark.index >= len(text.rstrip()):
+        mark = opening
     return Problem(file, mark.line + 1, mark.column + 1, message)
 
 

@@ -78,6 +78,9 @@ class Charge:
     central: Amounts
     high: Amounts
 
+    def of(self, bound: Bound) -> Amounts:
+        return self.high if bound == "high" else self.central
+
     def at_least(self, other: Charge) -> Charge:
         return Charge(self.central.at_least(other.central), self.high.at_least(other.high))
 

@@ -111,15 +111,16 @@ class Ledger:
                 answer = await _RESERVE.run(self._redis, keys, args)
         return wire.read_reserved(answer, counters, org, hold_id)
 
-    async def dispatch(self, org: str, hold_id: str) -> None:
+    async def dispatch(self, org: str, hold_id: str, record: str) -> None:
         """Tell that the work is about to be sent: awaited before the first byte goes upstream.
 
-        From here on an expired hold is charged. Raises HoldGone when the hold is not open: send nothing.
+        From here on an expired hold is charged, and journaled with this `record`. Raises HoldGone when the
+        hold is not open: send nothing.
         """
         names = wire.OrgKeys(org)
         async with deadline("dispatch", self._timeout_ms):
             answer = await _DISPATCH.run(
-                self._redis, [names.hold(hold_id), names.open_holds], [hold_id, self._lease_ms]
+                self._redis, [names.hold(hold_id), names.open_holds], [hold_id, self._lease_ms, record]
             )
         if answer[0] != "sent":
             msg = f"hold {hold_id} is not open ({answer[1]})"
@@ -261,7 +262,7 @@ class Ledger:
             return
         version = await self._redis.set(SCHEMA, SCHEMA_VERSION, nx=True, get=True)
         if version not in (None, SCHEMA_VERSION):
-            msg = f"the budget store was written by another version of ecogate (layout {version})"
+            msg = f"the budget store was written by another version of ecogate (layout {version!s})"
             raise LedgerUnavailable(msg)
         for stream in (journal_key(org), refusals_key(org)):
             try:

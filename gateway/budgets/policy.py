@@ -100,16 +100,16 @@ def _policy_files(directory: Path) -> list[Path]:
 
 
 def _repeated_names(documents: Sequence[Document[PolicyFile]]) -> list[Problem]:
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, int]] = {}
     problems = []
     for document in documents:
         for index, section in enumerate(document.content.budgets):
             location = ("budgets", index, "name")
-            if section.name in first:
-                message = f"'{section.name}' is already the name of the budget at {first[section.name]}"
+            file, line = first.setdefault(section.name, (document.file, document.line_of(location)))
+            if (file, line) != (document.file, document.line_of(location)):
+                place = f"on line {line}" if file == document.file else f"at {file}:{line}"
+                message = f"'{section.name}' is already the name of the budget {place}"
                 problems.append(document.problem(location, message))
-            else:
-                first[section.name] = f"{document.file}:{document.line_of(location)}"
     return problems
 
 

@@ -5,6 +5,7 @@ Prints plain lines when the output is no terminal. Refuses to compute anything.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -57,7 +58,9 @@ def table(console: Console, delivered: list[Delivered], refusal: dict[str, Any])
 
 def _figure(one: Delivered, dimension: str) -> str:
     central, low, high = (one.figure(dimension, bound) for bound in ("", "-low", "-high"))
-    return f"{central:.3g}\n({low:.2g} to {high:.2g})"
+    if math.isnan(central):
+        return "unknown"
+    return f"{central:.3g}" if math.isnan(low + high) else f"{central:.3g}\n({low:.2g} to {high:.2g})"
 
 
 def facts(console: Console, checked: Facts) -> None:

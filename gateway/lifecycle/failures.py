@@ -41,14 +41,14 @@ def store_unavailable() -> Unavailable:
 
 def relayed(failure: Rejected) -> UpstreamAnswered:
     """The service's own error; a 5xx may have cost work, so it is not to be sent again unasked."""
-    error = failure.error
+    error, status = failure.error, failure.status or BAD_GATEWAY
     return UpstreamAnswered(
         str(error["message"]),
         code=error.get("code"),
         param=error.get("param"),
-        status=failure.status,
+        status=status,
         type=error.get("type") or "upstream_error",
-        headers=NO_RETRY if failure.status >= SERVER_ERROR else {},
+        headers=NO_RETRY if status >= SERVER_ERROR else {},
     )
 
 

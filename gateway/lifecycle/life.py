@@ -14,17 +14,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
-from gateway.budgets.amounts import to_hold, to_settle
-from gateway.budgets.ledger import Denied, Held, WindowMoved
-from gateway.budgets.matching import tightest
-from gateway.budgets.refusal import refusal
+from gateway.budgets.amounts import Dimension, to_hold, to_settle
+from gateway.budgets.holds import Denied, Held
+from gateway.budgets.refusal import refusal, tightest
+from gateway.budgets.windows import moment
 from gateway.errors import (
     ApiError,
+    HoldGone,
     LedgerUnavailable,
     NotStarted,
     OutcomeUnknown,
     Rejected,
     UpstreamFailure,
+    WindowMoved,
 )
 from gateway.images.answer import Delivered, UnreadableAnswer, read_answer
 from gateway.lifecycle import failures
@@ -37,6 +39,7 @@ from gateway.usage.record import Attempt
 
 if TYPE_CHECKING:
     from gateway.budgets.amounts import Charge
+    from gateway.budgets.counter import Counter
     from gateway.budgets.ledger import Ledger
     from gateway.footprint.quantities import Footprint
     from gateway.routing.rank import Route
@@ -133,12 +136,11 @@ class Life:
             await self._charge_as_held(self._dispatched, outcome="unknown", status=500)
 
     async def _reserved(self) -> Held | Denied:
-        """The ledger's verdict; a window that ended between two clocks is computed anew."""
+        """The ledger's verdict; where the clocks differ, the windows are those of the store's."""
         ask, plan = self._ask, self._plan
+        now = datetime.now(UTC)
         for _ in range(WINDOW_TRIES):
-            self._story.matched = budgets_for(
-                self._configuration, ask.subject, ask.request, datetime.now(UTC)
-            )
+            self._story.matched = budgets_for(self._configuration, ask.subject, ask.request, now)
             try:
                 return await self._ledger.reserve(
                     ask.subject.org,
@@ -147,9 +149,9 @@ class Life:
                     [matched.counter for matched in self._story.matched],
                     self._story.record(plan.routes[0], outcome="unknown"),
                 )
-            except WindowMoved:
-                continue
-        raise LedgerUnavailable("the gateway's clock and the store's are in different windows")
+            except WindowMoved as moved:
+                now = moment(moved.now_ms)
+        raise LedgerUnavailable("the store's time is in no window of the budgets")
 
     async def _dispatch(self, route: Route) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
@@ -159,7 +161,7 @@ class Life:
             raise ClientGone
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, self._story.record(route, outcome="unknown"))
-        except LedgerUnavailable as error:
+        except (LedgerUnavailable, HoldGone) as error:
             await self._release(route, outcome="not_started", status=503)
             raise failures.store_unavailable() from error
         self._dispatched = route
@@ -255,16 +257,36 @@ class Life:
     def _served(
         self, route: Route, answer: UpstreamAnswer, footprint: Footprint, basis: str, charge: Charge
     ) -> Served:
-        assert self._held is not None  # noqa: S101
+        left = self._left(charge)
         return Served(
             answer=answer,
             route=route,
             footprint=footprint,
             basis=basis,
             decision="allow",
-            remaining=tightest(self._story.matched, self._held, charge, self._ask.subject),
+            remaining=tightest(self._story.matched, left, self._ask.subject),
             warnings=list(footprint.warnings),
         )
+
+    def _counters(self) -> tuple[Counter, ...]:
+        return self._held.counters if self._held is not None else ()
+
+    def _left(self, charge: Charge) -> list[dict[Dimension, int]]:
+        """What each matched budget has left when `charge` takes the place of the hold."""
+        held = self._held
+        assert held is not None, "reserve() comes first"  # noqa: S101
+        hold = self._plan.holds[held.candidate]
+        left: list[dict[Dimension, int]] = []
+        for counter in held.counters:
+            freed = {
+                dimension: before - after
+                for dimension, before, after in zip(
+                    Dimension, hold.of(counter.bound).vector(), charge.of(counter.bound).vector(), strict=True
+                )
+            }
+            rooms = [room for room in held.available if room.counter.id == counter.id]
+            left.append({room.dimension: room.available + freed[room.dimension] for room in rooms})
+        return left
 
     async def _charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""
@@ -278,10 +300,9 @@ class Life:
     ) -> None:
         ask = self._ask
         self._posted = True
-        counters = tuple(matched.counter for matched in self._story.matched)
         attributes = names.footprint_attributes(footprint, basis=basis)
         with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
-            posting = Posting(ask.subject.org, ask.id, charge, record, counters)
+            posting = Posting(ask.subject.org, ask.id, charge, record, self._counters())
             if not await self._settlements.post(posting):
                 names.failed(span, "queued")
         self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
@@ -291,7 +312,7 @@ class Life:
         self._posted = True
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
             record = self._story.record(route, outcome=outcome, status=status, images=0)
-            await self._settlements.post(Posting(ask.subject.org, ask.id, None, record))
+            await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
 
     async def _note_refusal(self, error: ApiError) -> None:
         """Keeps the refusal for review; the refusal itself stands even when it cannot be noted."""

@@ -106,7 +106,7 @@ class Settlements:
 
     async def _send(self, posting: Posting) -> None:
         if posting.charge is None:
-            await self.ledger.release(posting.org, posting.hold, posting.record)
+            await self.ledger.release(posting.org, posting.hold, posting.record, counters=posting.counters)
         else:
             await self.ledger.settle(
                 posting.org, posting.hold, posting.charge, posting.record, counters=posting.counters

@@ -44,6 +44,8 @@ TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 AMBIGUOUS = frozenset({408, 502, 504})
 """Something between us and the work gave up waiting for it."""
+TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError)
+"""The transport maps most of aiohttp's errors to httpx's, but not all of them."""
 OVERLOAD_CODES = frozenset({"overloaded", "overloaded_error", "server_overloaded", "capacity_exceeded"})
 
 
@@ -100,7 +102,7 @@ class Upstream:
                 return await self._spooled(response, max_answer_bytes)
             finally:
                 await response.aclose()
-        except httpx.HTTPError as error:
+        except TRANSPORT_ERRORS as error:
             raise _transport_failure(error) from error
         finally:
             self.in_flight -= 1
@@ -225,13 +227,13 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _transport_failure(error: httpx.HTTPError) -> UpstreamFailure:
+def _transport_failure(error: httpx.HTTPError | aiohttp.ClientError) -> UpstreamFailure:
     """What a failed exchange means for the work.
 
     The transport reports a connection that broke after the request was sent as `ConnectTimeout`, like one
     that was never made; only aiohttp's own exception, the cause, tells them apart.
     """
-    cause = error.__cause__
+    cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
     if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
         return NotStarted("The image service cannot be reached.")
     if isinstance(error, httpx.ReadTimeout):
@@ -247,7 +249,7 @@ async def _head(response: httpx.Response) -> bytes:
             head += chunk
             if len(head) >= MAX_ERROR_BYTES:
                 break
-    except httpx.TransportError:
+    except TRANSPORT_ERRORS:
         return head
     return head[:MAX_ERROR_BYTES]
 

@@ -1,7 +1,7 @@
 // Fills the page: totals, usage, budgets, latest requests. Refuses to compute: every number is the gateway's.
 
 import * as api from "/dashboard/api.js";
-import { amount, bar, card, element, moment, named, plain, range, spread, table } from "/dashboard/parts.js";
+import { amount, bar, card, count, element, moment, named, range, spread, table } from "/dashboard/parts.js";
 
 const QUANTITIES = [["Energy", "energy_wh", "Wh"], ["Water", "water_ml", "mL"], ["Carbon", "carbon_g", "g"]];
 const at = (id) => document.getElementById(id);
@@ -38,9 +38,9 @@ async function showUsage() {
     `Month so far by ${group}; the bar compares carbon.`,
     [
       [group, (row) => row.group?.[group] ?? "none"],
-      ["", (row) => bar(["used", carbon(row) / most])],
-      ["requests", (row) => plain(row.requests), "number"],
-      ["images", (row) => plain(row.images), "number"],
+      ["share", (row) => bar(["used", carbon(row) / most])],
+      ["requests", (row) => count(row.requests), "number"],
+      ["images", (row) => count(row.images), "number"],
       ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row[key], unit), "number"]),
     ],
     rows,
@@ -63,7 +63,7 @@ async function showBudgets() {
       ["budget", (row) => row.policy],
       ["for", (row) => named(row.scope)],
       ["counts", (row) => row.dimension],
-      ["", share],
+      ["share", share],
       figure("used", "used"), figure("held", "held"), figure("remaining", "remaining"), figure("limit", "limit"),
       ["until", (row) => (row.window?.end ? moment(row.window.end) : "unknown")],
     ],
@@ -97,7 +97,7 @@ async function showRequests() {
       ["decision", decision],
       ["deployment", (row) => row.deployment ?? "none"],
       ["zone", (row) => row.zone ?? (row.deployment ? "unknown" : "none")],
-      ["images", (row) => plain(row.images), "number"],
+      ["images", (row) => count(row.images), "number"],
       ...QUANTITIES.map(([title, key, unit]) => [
         title.toLowerCase(),
         (row) => (row.decision === "deny" ? "none" : withRange(row.footprint?.[key], unit)),

@@ -3,6 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const LARGER = { Wh: ["kWh", 1000], mL: ["L", 1000], g: ["kg", 1000] };
 const numbers = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+const counts = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
 export function element(name, attributes = {}, ...children) {
@@ -12,7 +13,9 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-export const plain = (value) => (Number.isFinite(value) ? numbers.format(value) : "unknown");
+const plain = (value) => (Number.isFinite(value) ? numbers.format(value) : "unknown");
+
+export const count = (value) => (Number.isFinite(value) ? counts.format(value) : "unknown");
 
 export const moment = (text) => {
   const time = new Date(text);
@@ -33,8 +36,9 @@ function scale(largest, unit) {
 export function amount(value, unit) {
   const known = range(value);
   if (known === null) return "unknown";
+  if (unit === "") return count(known.central);
   const [shown, factor] = scale(Math.abs(known.central), unit);
-  return `${plain(known.central / factor)} ${shown}`.trim();
+  return `${plain(known.central / factor)} ${shown}`;
 }
 
 export function spread(value, unit) {

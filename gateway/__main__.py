@@ -1,0 +1,5 @@
+"""`python -m gateway` is `ecogate`."""
+
+from gateway.cli import app
+
+app()

@@ -1,0 +1,268 @@
+"""Builds the gateway: the only place that knows all the parts.
+
+`create_app` lists the routes, `Running` opens what a process needs and closes it in reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.static_files import create_static_files_router
+
+from gateway import telemetry
+from gateway.api.admin import admin_router
+from gateway.api.auth import provide_subject
+from gateway.api.eco import eco_router
+from gateway.api.errors import EXCEPTION_HANDLERS
+from gateway.api.estimate import estimate
+from gateway.api.images import images_router
+from gateway.api.openapi import openapi_config
+from gateway.api.request_ids import RequestIds
+from gateway.api.system import Readiness, healthz, metrics, readyz
+from gateway.budgets.ledger import Ledger
+from gateway.budgets.policy import load_policies, no_policies
+from gateway.dashboard.pages import pages
+from gateway.errors import ConfigError, Problem, StoreError
+from gateway.footprint.factors import load_factors
+from gateway.identity.keys import pepper
+from gateway.identity.registry import KeyRegistry
+from gateway.lifecycle.plan import Configuration
+from gateway.lifecycle.serve import Images
+from gateway.lifecycle.settlement import Settlements
+from gateway.settings import Settings
+from gateway.store.connection import check_server, connect
+from gateway.store.sql import open_database
+from gateway.store.valkey import EmbeddedValkey
+from gateway.upstreams.client import Upstreams
+from gateway.upstreams.deployment_file import load_deployments, openai_deployments
+from gateway.upstreams.deployments import DeploymentSet
+from gateway.usage.journal import JournalConsumer
+from gateway.usage.queries import UsageQueries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from litestar.types import ASGIApp
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from gateway.budgets.policy import PolicySet
+    from gateway.footprint.factors import FactorSet
+
+logger = logging.getLogger(__name__)
+
+CONSUMER_TIMEOUT_MS = 10_000
+"""The journal's reader may wait; only the ledger's calls stand in the way of a request."""
+
+
+def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter | None = None) -> ASGIApp:
+    """The gateway as an ASGI application.
+
+    Reads the environment unless `settings` are given. Raises `ConfigError` when a file is wrong;
+    `span_exporter` takes the spans instead of an OTLP endpoint.
+    """
+    settings = settings or Settings()
+    running = Running(settings, read_configuration(settings), span_exporter)
+    return RequestIds(routes(settings, running))
+
+
+def routes(settings: Settings, running: Running) -> Litestar:
+    """Every route of the gateway. What is not listed here does not exist."""
+    dashboard = pages()
+    return Litestar(
+        route_handlers=[
+            images_router(max_json_bytes=settings.max_json_bytes),
+            Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
+            eco_router(),
+            admin_router(),
+            healthz,
+            readyz,
+            metrics,
+            create_static_files_router(
+                path=dashboard.path,
+                directories=[dashboard.directory],
+                html_mode=True,
+                include_in_schema=False,
+            ),
+        ],
+        dependencies={
+            "subject": Provide(provide_subject),
+            **{name: Provide(running.part(name), sync_to_thread=False) for name in Running.PARTS},
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[running.open],
+        openapi_config=openapi_config(),
+        logging_config=None,
+    )
+
+
+def describe() -> str:
+    """The OpenAPI description of this version as YAML; needs no store, file or environment."""
+    settings = Settings(_env_file=None)
+    configuration = Configuration(
+        no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
+    )
+    schema = routes(settings, Running(settings, configuration, None)).openapi_schema.to_schema()
+    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
+
+
+def read_configuration(settings: Settings) -> Configuration:
+    """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
+    factors = load_factors()
+    problems: list[Problem] = []
+    deployments: DeploymentSet | None = None
+    policies: PolicySet | None = None
+    try:
+        deployments = _deployments(settings, factors)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        policies = no_policies() if settings.policies is None else load_policies(settings.policies)
+    except ConfigError as error:
+        problems += error.problems
+    if deployments is None or policies is None:
+        raise ConfigError(problems)
+    return Configuration(policies, deployments, factors, loaded_at=int(time.time()))
+
+
+def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
+    if settings.deployments is not None:
+        return load_deployments(
+            settings.deployments,
+            environ=os.environ,
+            known_zone=factors.knows_zone,
+            known_gpu=factors.knows_gpu,
+        )
+    if settings.openai_api_key is not None:
+        return openai_deployments(settings.openai_api_key)
+    message = "nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"
+    raise ConfigError([Problem("--deployments", 1, 1, message)])
+
+
+class Running:
+    """The parts of one process, from `open` to its end."""
+
+    PARTS = ("configuration", "images", "keys", "ledger", "policies", "readiness", "telemetry", "usage")
+
+    def __init__(
+        self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
+    ) -> None:
+        self._settings = settings
+        self._configuration = configuration
+        self._span_exporter = span_exporter
+        self._parts: dict[str, Any] = {}
+        self._background: dict[str, asyncio.Task[None]] = {}
+
+    def part(self, name: str) -> Callable[[], Any]:
+        """A provider of one part by its name."""
+        return lambda: self._parts[name]
+
+    @asynccontextmanager
+    async def open(self, _: Litestar) -> AsyncIterator[None]:
+        """Opens the stores, starts the background work, and at the end drains what is in flight."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            spans = telemetry.start(otlp_endpoint=settings.otlp_endpoint, exporter=self._span_exporter)
+            stack.callback(spans.shutdown)
+            redis_url = await self._redis_url(stack)
+            redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
+            stack.push_async_callback(redis.aclose)
+            await check_server(redis)
+            database_url = settings.database_url.get_secret_value() if settings.database_url else None
+            database = await open_database(database_url, settings.data_dir)
+            stack.push_async_callback(database.close)
+            keys = KeyRegistry(database, pepper(settings.data_dir, settings), settings.admin_key)
+            ledger = Ledger(redis, lease_s=settings.lease_s, timeout_ms=settings.store_timeout_ms)
+            upstreams = Upstreams(
+                connect_timeout_s=settings.upstream_connect_timeout_s,
+                read_timeout_s=settings.upstream_read_timeout_s,
+            )
+            stack.push_async_callback(upstreams.close)
+            settlements = Settlements(ledger, spans, settings.lease_s)
+            images = Images(
+                configuration=lambda: self._configuration,
+                ledger=ledger,
+                settlements=settlements,
+                upstreams=upstreams,
+                telemetry=spans,
+                max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+            )
+            reader = connect(redis_url, timeout_ms=CONSUMER_TIMEOUT_MS)
+            stack.push_async_callback(reader.aclose)
+            journal = JournalConsumer(reader, database)
+            self._parts = {
+                "configuration": self._configuration,
+                "images": images,
+                "keys": keys,
+                "ledger": ledger,
+                "policies": self._configuration.policies,
+                "readiness": Readiness(
+                    {
+                        "ledger": ledger.ping,
+                        "database": database.ping,
+                        "background": self._check_background,
+                    },
+                    self._facts(),
+                ),
+                "telemetry": spans,
+                "usage": UsageQueries(database),
+            }
+            stack.push_async_callback(self._stop_background)
+            self._start("journal", journal.run())
+            self._start("settlements", settlements.retry())
+            self._start("leases", settlements.renew())
+            self._start("expiry", settlements.expire())
+            try:
+                yield
+            finally:
+                await images.drain(settings.drain_s)
+                journal.stop()
+                await self._background["journal"]
+
+    async def _redis_url(self, stack: AsyncExitStack) -> str:
+        """The real server's URL, or that of the embedded one, which is started (or joined) here."""
+        settings = self._settings
+        if settings.redis_url is not None:
+            return settings.redis_url.get_secret_value()
+        embedded = await asyncio.to_thread(
+            EmbeddedValkey.start, settings.data_dir, binary=settings.redis_server_bin
+        )
+        stack.push_async_callback(asyncio.to_thread, embedded.stop)
+        return embedded.url
+
+    def _facts(self) -> dict[str, Any]:
+        configuration = self._configuration
+        return {
+            "policies": {
+                "version": configuration.policies.version,
+                "budgets": len(configuration.policies.budgets),
+            },
+            "deployments": [deployment.id for deployment in configuration.deployments.deployments],
+            "factor_set": configuration.factors.version,
+        }
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._background[name] = asyncio.create_task(work, name=name)
+        task.add_done_callback(_report)
+
+    async def _check_background(self) -> None:
+        ended = [name for name, task in self._background.items() if task.done()]
+        if ended:
+            raise StoreError(f"background work has ended: {', '.join(ended)}")
+
+    async def _stop_background(self) -> None:
+        for task in self._background.values():
+            task.cancel()
+        await asyncio.gather(*self._background.values(), return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.critical("background work %s ended unexpectedly", task.get_name(), exc_info=task.exception())

@@ -1,0 +1,47 @@
+"""What the ledger would say to a request, by balances that were just read: for dry runs only.
+
+The same comparison as `lua/reserve.lua`, without its atomicity, so nothing may be admitted by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.budgets.amounts import Dimension
+from gateway.budgets.counter import Shortfall
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.budgets.amounts import Charge
+    from gateway.budgets.holds import Balance
+
+
+def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -> int | list[Shortfall]:
+    """The index of the first candidate that fits every counter, or every reason why none does."""
+    shortfalls: list[Shortfall] = []
+    for number, charge in enumerate(candidates):
+        missing = [row for balance in balances for row in _missing(number, charge, balance)]
+        if not missing:
+            return number
+        shortfalls += missing
+    return shortfalls
+
+
+def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+    requested = dict(zip(Dimension, charge.of(balance.counter.bound).vector(), strict=True))
+    return [
+        Shortfall(
+            candidate=number,
+            counter=balance.counter,
+            bucket=balance.bucket,
+            dimension=dimension,
+            limit=limit,
+            used=balance.used[dimension],
+            held=balance.held[dimension],
+            requested=requested[dimension],
+        )
+        for dimension, limit in balance.counter.limits.items()
+        if requested[dimension] > 0
+        and balance.used[dimension] + balance.held[dimension] + requested[dimension] > limit
+    ]

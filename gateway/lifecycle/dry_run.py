@@ -1,0 +1,88 @@
+"""What would happen to a request, without sending, holding or charging anything.
+
+Makes the same plan as a real request, so the hold that it shows is the hold that the ledger would take.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway.budgets.matching import shown_scope, visible_to
+from gateway.budgets.refusal import refusal
+from gateway.budgets.verdict import first_that_fits
+from gateway.budgets.windows import moment
+from gateway.errors import LedgerUnavailable, WindowMoved
+from gateway.lifecycle.plan import budgets_for, hold_json
+
+if TYPE_CHECKING:
+    from gateway.budgets.holds import Balance
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.identity.subject import Subject
+    from gateway.images.request import ImageRequest
+    from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.serve import Images
+
+WINDOW_TRIES = 3
+
+
+async def dry_run(
+    images: Images, subject: Subject, request: ImageRequest, *, explain: bool
+) -> dict[str, Any]:
+    """The footprint, the route, the hold and the verdict that this very body would get now.
+
+    Raises the same errors as a real request for a malformed one, and `LedgerUnavailable`.
+    """
+    configuration = images.configuration()
+    plan = images.plan(configuration, subject, request)
+    matched, balances = await _balances(images, configuration, subject, request)
+    verdict = first_that_fits(plan.holds, balances)
+    chosen = verdict if isinstance(verdict, int) else 0
+    route = plan.routes[chosen]
+    answer: dict[str, Any] = {
+        "footprint": route.footprint.as_json(explain=explain),
+        "basis": "estimate",
+        "hold": hold_json(plan.holds[chosen]),
+        "deployment": route.deployment.id,
+        "zone": route.footprint.zone,
+        "candidates": [ranked.as_json() for ranked in plan.ranking],
+        "verdict": "admit",
+        "policies": [
+            _policy(match, balance, subject) for match, balance in zip(matched, balances, strict=True)
+        ],
+    }
+    if not isinstance(verdict, int):
+        error = refusal(verdict, matched, subject, now=datetime.now(UTC))
+        answer["verdict"] = "deny"
+        answer["refusal"] = {"status": error.status, **error.body()}
+    return answer
+
+
+async def _balances(
+    images: Images, configuration: Configuration, subject: Subject, request: ImageRequest
+) -> tuple[list[MatchedBudget], list[Balance]]:
+    now = datetime.now(UTC)
+    for _ in range(WINDOW_TRIES):
+        matched = budgets_for(configuration, subject, request, now)
+        try:
+            return matched, await images.ledger.balances(subject.org, [match.counter for match in matched])
+        except WindowMoved as moved:
+            now = moment(moved.now_ms)
+    raise LedgerUnavailable("the store's time is in no window of the budgets")
+
+
+def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[str, Any]:
+    """A budget that has a say; its amounts only for those who may see them."""
+    shown: dict[str, Any] = {
+        "policy": match.budget.name,
+        "scope": shown_scope(match.counter.scope),
+        "bound": match.budget.bound,
+    }
+    if visible_to(match.budget, match.counter.scope, subject):
+        shown["remaining"] = {
+            dimension.field: dimension.shown(
+                max(0, limit - balance.used[dimension] - balance.held[dimension])
+            )
+            for dimension, limit in match.counter.limits.items()
+        }
+    return shown

@@ -1,0 +1,258 @@
+"""The form of deployments.yaml, and the deployments that it declares.
+
+Credentials come from the environment by reference only. What the language has and this version does not do is
+refused by name. Which zones and GPUs have factors is asked of the caller, so that this module knows none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from gateway.documents import Document, Secret, Section, in_order, read_document, unsupported, wrong
+from gateway.errors import ConfigError, Problem
+from gateway.upstreams.deployments import (
+    Defaults,
+    Deployment,
+    DeploymentSet,
+    Hardware,
+    Location,
+    Pin,
+)
+from gateway.yaml_tree import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+OPENAI_IMAGE_MODELS = (
+    "gpt-image-1-mini",
+    "gpt-image-1.5",
+    "gpt-image-2",
+    "gpt-image-2-2026-04-21",
+    "gpt-image-2.5-sunburst",
+    "gpt-image-2.5-sunburst-2026-09-08",
+    "gpt-image-2.5-flare",
+    "gpt-image-2.5-flare-2026-09-08",
+    "gpt-image-2.6-sunburst",
+    "gpt-image-2.6-flare",
+    "chatgpt-image-latest",
+)
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MODEL = re.compile(r"[!-~]{1,200}")
+_ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}")
+_SIZE = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
+
+
+def _id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise wrong(f"must have at most 63 letters, digits, '.', '_' and '-' (got {shown(text)})")
+    return text
+
+
+def _model_name(text: str) -> str:
+    if not _MODEL.fullmatch(text):
+        raise wrong(f"must have at most 200 visible ASCII characters and no space (got {shown(text)})")
+    return text
+
+
+def _names(value: object) -> object:
+    if not isinstance(value, list):
+        return (value,)
+    if not value:
+        raise wrong("must not be empty")
+    return tuple(value)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise wrong("names a model twice")
+    return names
+
+
+def _base_url(text: str) -> str:
+    """An absolute http(s) URL without credentials; messages never show the URL, which may hold some."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise wrong("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not host or not _MODEL.fullmatch(text):
+        raise wrong("must be an absolute URL such as https://images.example/v1")
+    if "@" in parts.netloc:
+        raise wrong("must not hold credentials: use api_key")
+    if "?" in text or "#" in text:
+        raise wrong("must not have a query or a fragment")
+    return text.rstrip("/")
+
+
+def _zone(text: str) -> str:
+    if not _ZONE.fullmatch(text):
+        raise wrong(f"must be an electricity zone such as FR or US-MIDA-PJM (got {shown(text)})")
+    return text
+
+
+def _size(text: str) -> str:
+    if not _SIZE.fullmatch(text):
+        raise wrong(f"must be <width>x<height> in pixels, such as 1024x1024 (got {shown(text)})")
+    return text
+
+
+Word = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class LocationSection(Section):
+    """Where it runs."""
+
+    provider: Word | None = None
+    region: Word | None = None
+    zone: Annotated[str, AfterValidator(_zone)] | None = None
+    pin: Pin = "unknown"
+
+
+class HardwareSection(Section):
+    """On what it runs."""
+
+    gpu: Word | None = None
+    num_gpus: Annotated[int, Field(ge=1, le=1024)] | None = None
+    precision: Word | None = None
+    batch: Annotated[int, Field(ge=1, le=1024)] | None = None
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    wue_l_per_kwh: Annotated[float, Field(ge=0, le=50)] | None = None
+
+
+class DefaultsSection(Section):
+    """What the server does when a request leaves a value open."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    size: Annotated[str, AfterValidator(_size)] | None = None
+    quality: Word | None = None
+
+
+class CapacitySection(Section):
+    """How much work it takes at once."""
+
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class DeploymentSection(Section):
+    """One entry of `deployments:`."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"timeouts"})
+
+    id: Annotated[str, AfterValidator(_id)]
+    model: Annotated[
+        tuple[Annotated[str, AfterValidator(_model_name)], ...],
+        BeforeValidator(_names),
+        AfterValidator(_distinct),
+    ]
+    base_url: Annotated[str, AfterValidator(_base_url)]
+    api_key: Secret | None = None
+    upstream_model: Annotated[str, AfterValidator(_model_name)] | None = None
+    dialect: Annotated[
+        Literal["openai"],
+        unsupported("azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together"),
+    ] = "openai"
+    location: LocationSection = LocationSection()
+    hardware: HardwareSection = HardwareSection()
+    defaults: DefaultsSection = DefaultsSection()
+    capacity: CapacitySection = CapacitySection()
+    on_disconnect: Literal["abort", "finish"] = "abort"
+    unknown_params: Literal["forward", "drop", "refuse"] = "forward"
+
+
+class RoutingSection(Section):
+    """How one deployment is chosen among interchangeable ones."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"caps", "residency", "min_gain"})
+
+    objective: Annotated[Literal["carbon"], unsupported("water", "weighted", "static")] = "carbon"
+
+
+class DeploymentFile(Section):
+    """The whole file."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"signals", "unknown_model"})
+
+    deployments: Annotated[list[DeploymentSection], Field(min_length=1)]
+    routing: RoutingSection = RoutingSection()
+
+
+def load_deployments(
+    path: Path,
+    *,
+    environ: Mapping[str, str] | None,
+    known_zone: Callable[[str], bool] | None = None,
+    known_gpu: Callable[[str], bool] | None = None,
+) -> DeploymentSet:
+    """The deployments of a file. Raises ConfigError with every mistake.
+
+    `environ` resolves credentials; with None they are empty and the result can be checked but not used.
+    `known_zone` and `known_gpu` tell whether factors exist for a name; without them every name passes.
+    """
+    document = read_document(path, DeploymentFile, environ=environ)
+    problems = _repeated_ids(document)
+    for index, section in enumerate(document.content.deployments):
+        zone, gpu = section.location.zone, section.hardware.gpu
+        if zone is not None and known_zone is not None and not known_zone(zone):
+            message = f"there are no factors for zone {shown(zone)}"
+            problems.append(document.problem(("deployments", index, "location", "zone"), message))
+        if gpu is not None and known_gpu is not None and not known_gpu(gpu):
+            message = f"there are no factors for GPU {shown(gpu)}"
+            problems.append(document.problem(("deployments", index, "hardware", "gpu"), message))
+    if problems:
+        raise ConfigError(in_order(problems))
+    return DeploymentSet(
+        deployments=tuple(_deployment(section) for section in document.content.deployments),
+        objective=document.content.routing.objective,
+        version=f"sha256:{document.digest}",
+    )
+
+
+def openai_deployments(api_key: SecretStr) -> DeploymentSet:
+    """What a gateway without a deployments file offers: the live image models of OpenAI."""
+    deployment = Deployment(
+        id="openai-direct",
+        models=OPENAI_IMAGE_MODELS,
+        base_url=OPENAI_BASE_URL,
+        api_key=api_key,
+        location=Location(provider="openai"),
+    )
+    digest = hashlib.sha256("\n".join((OPENAI_BASE_URL, *OPENAI_IMAGE_MODELS)).encode()).hexdigest()
+    return DeploymentSet(deployments=(deployment,), objective="carbon", version=f"sha256:{digest}")
+
+
+def _repeated_ids(document: Document[DeploymentFile]) -> list[Problem]:
+    first: dict[str, int] = {}
+    problems = []
+    for index, section in enumerate(document.content.deployments):
+        location = ("deployments", index, "id")
+        if section.id in first:
+            message = f"'{section.id}' is already the id of the deployment on line {first[section.id]}"
+            problems.append(document.problem(location, message))
+        else:
+            first[section.id] = document.line_of(location)
+    return problems
+
+
+def _deployment(section: DeploymentSection) -> Deployment:
+    return Deployment(
+        id=section.id,
+        models=section.model,
+        base_url=section.base_url,
+        api_key=section.api_key,
+        upstream_model=section.upstream_model,
+        dialect=section.dialect,
+        location=Location(**dict(section.location)),
+        hardware=Hardware(**dict(section.hardware)),
+        defaults=Defaults(**dict(section.defaults)),
+        concurrency=section.capacity.concurrency,
+        on_disconnect=section.on_disconnect,
+        unknown_params=section.unknown_params,
+    )

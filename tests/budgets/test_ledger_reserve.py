@@ -1,0 +1,453 @@
+"""Admission: what fits is held, what does not fit changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Charge, Dimension
+from gateway.budgets.counter import Bucket
+from gateway.budgets.holds import Denied, Held
+from gateway.budgets.ledger import Ledger
+from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
+from gateway.store.keyspace import ORGS
+from tests.budgets.ledger_builders import (
+    HOUR_MS,
+    ORG,
+    RECORD,
+    charge,
+    counter,
+    counter_keys,
+    end_lease,
+    entries,
+    everything,
+    journal,
+    now_ms,
+    stored,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from gateway.budgets.counter import Counter, Shortfall
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    return Ledger(redis, lease_s=60, timeout_ms=2000)
+
+
+async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> Held:
+    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
+    assert isinstance(answer, Held)
+    return answer
+
+
+async def denied(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> tuple[Shortfall, ...]:
+    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
+    assert isinstance(answer, Denied)
+    return answer.rows
+
+
+async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=100, water=50)
+
+    answer = await held(ledger, "h1", charge(60, 20, 7, 2), budget)
+
+    assert (answer.candidate, answer.replay) == (0, False)
+    assert {room.dimension: room.available for room in answer.available} == {"energy": 40, "water": 30}
+    assert await stored(redis, budget) == {
+        "s1": 0,
+        "s2": 0,
+        "s3": 0,
+        "s4": 0,
+        "h1": 60,
+        "h2": 20,
+        "h3": 7,
+        "h4": 2,
+    }
+
+
+@pytest.mark.parametrize("dimension", list(Dimension))
+async def test_a_limit_admits_its_exact_amount_and_not_one_more(ledger: Ledger, dimension: Dimension) -> None:
+    budget = counter(limits={dimension: 10})
+
+    def taking(amount: int) -> Charge:
+        vector = Amounts(*(amount if d is dimension else 1 for d in Dimension))
+        return Charge(vector, vector)
+
+    (over,) = await denied(ledger, "over", taking(11), budget)
+    assert (dimension, 10, 0, 0, 11) == (
+        over.dimension,
+        over.limit,
+        over.used,
+        over.held,
+        over.requested,
+    )
+    await held(ledger, "below", taking(9), budget)
+    await held(ledger, "exact", taking(1), budget)
+    (full,) = await denied(ledger, "full", taking(1), budget)
+    assert (full.held, full.requested) == (10, 1)
+
+
+async def test_spent_and_held_both_count_against_the_limit(ledger: Ledger) -> None:
+    budget = counter(energy=10)
+    await held(ledger, "spent", charge(4), budget)
+    await ledger.settle(ORG, "spent", charge(4), RECORD)
+    await held(ledger, "open", charge(3), budget)
+
+    (row,) = await denied(ledger, "over", charge(4), budget)
+    answer = await held(ledger, "exact", charge(3), budget)
+
+    assert (row.used, row.held, row.requested) == (4, 3, 4)
+    assert [room.available for room in answer.available] == [0]
+
+
+async def test_a_limit_of_zero_allows_nothing(ledger: Ledger) -> None:
+    assert len(await denied(ledger, "h1", charge(1), counter(energy=0))) == 1
+
+
+async def test_an_exceeded_dimension_does_not_refuse_a_request_that_takes_none_of_it(ledger: Ledger) -> None:
+    await held(ledger, "h1", charge(10), counter(energy=10))
+    lowered = counter(energy=5)
+
+    answer = await held(ledger, "none", charge(0), lowered)
+    (row,) = await denied(ledger, "some", charge(1), lowered)
+
+    assert [room.available for room in answer.available] == [0]
+    assert (row.limit, row.held) == (5, 10)
+
+
+async def test_a_counter_counts_the_bound_of_its_budget(ledger: Ledger) -> None:
+    central, high = counter("central", energy=100), counter("high", bound="high", energy=100)
+    taken = charge(30, high=3)
+
+    answer = await held(ledger, "h1", taken, central, high)
+    rows = await denied(ledger, "h2", taken, central, high)
+
+    assert [room.available for room in answer.available] == [70, 10]
+    assert [(row.counter.budget, row.held, row.requested) for row in rows] == [("high", 90, 90)]
+
+
+async def test_one_counter_without_room_leaves_all_others_untouched(ledger: Ledger, redis: Redis) -> None:
+    wide, narrow = counter("wide", energy=100, images=9), counter("narrow", scope={"team": "a"}, water=5)
+    await held(ledger, "h0", charge(1, 1), wide, narrow)
+    before = await everything(redis)
+
+    rows = await denied(ledger, "h1", charge(10, 5), wide, narrow)
+
+    assert [(row.counter.budget, row.dimension) for row in rows] == [("narrow", Dimension.WATER)]
+    assert before == await everything(redis)
+
+
+async def test_the_first_candidate_that_fits_is_held(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=10)
+
+    answer = await ledger.reserve(ORG, "h1", [charge(12), charge(8), charge(1)], [budget], RECORD)
+
+    assert isinstance(answer, Held)
+    assert answer.candidate == 1
+    assert (await stored(redis, budget))["h1"] == 8
+
+
+async def test_a_refusal_names_every_failing_row_of_every_candidate(ledger: Ledger) -> None:
+    team, org = counter("team", energy=10, water=1), counter("org", energy=11)
+
+    answer = await ledger.reserve(ORG, "h1", [charge(12, 2), charge(11, 1)], [team, org], RECORD)
+
+    assert isinstance(answer, Denied)
+    assert [
+        (r.candidate, r.counter.budget, r.dimension.value, r.limit, r.requested) for r in answer.rows
+    ] == [
+        (0, "team", "energy", 10, 12),
+        (0, "team", "water", 1, 2),
+        (0, "org", "energy", 11, 12),
+        (1, "team", "energy", 10, 11),
+    ]
+    assert {team.current} == {row.bucket for row in answer.rows if row.counter is team}
+
+
+async def test_without_budgets_nothing_is_counted_but_the_hold_stands(ledger: Ledger, redis: Redis) -> None:
+    answer = await held(ledger, "h1", charge(5))
+    settled = await ledger.settle(ORG, "h1", charge(5), RECORD, answer.counters)
+
+    assert settled.kind == "commit"
+    assert await counter_keys(redis) == []
+    assert [entry["counters"] for entry in await journal(redis)] == ["[]"]
+
+
+async def test_a_replayed_reserve_answers_the_same_and_holds_once(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=10)
+    first = await ledger.reserve(ORG, "h1", [charge(20), charge(6)], [budget], RECORD)
+    await held(ledger, "h2", charge(1), budget)
+
+    again = await ledger.reserve(ORG, "h1", [charge(20), charge(6)], [budget], RECORD)
+
+    assert isinstance(first, Held)
+    assert isinstance(again, Held)
+    assert again.replay
+    assert (first.candidate, first.counters, first.available) == (
+        again.candidate,
+        again.counters,
+        again.available,
+    )
+    assert (await stored(redis, budget))["h1"] == 7
+
+
+async def test_a_replay_keeps_its_bucket_after_the_window_moved(ledger: Ledger) -> None:
+    now = now_ms()
+    before = counter(energy=10, buckets=(Bucket(now - HOUR_MS, now + 150), Bucket(now + 150, now + HOUR_MS)))
+    first = await held(ledger, "h1", charge(6), before)
+    await asyncio.sleep(0.2)
+    after = counter(energy=10, buckets=(before.next, Bucket(now + HOUR_MS, now + 2 * HOUR_MS)))
+
+    again = await held(ledger, "h1", charge(6), after)
+
+    assert again.replay
+    assert before.current == first.counters[0].current == again.counters[0].current
+
+
+async def test_a_hold_id_cannot_be_used_for_another_request(ledger: Ledger) -> None:
+    await held(ledger, "h1", charge(6), counter(energy=10))
+
+    with pytest.raises(ValueError, match="belongs to another request"):
+        await ledger.reserve(ORG, "h1", [charge(7)], [counter(energy=10)], RECORD)
+
+
+@pytest.mark.parametrize("end", ["settle", "release", "expire"])
+async def test_a_hold_that_ended_is_not_reserved_again(ledger: Ledger, redis: Redis, end: str) -> None:
+    budget = counter(energy=10)
+    await held(ledger, "h1", charge(6), budget)
+    match end:
+        case "settle":
+            await ledger.settle(ORG, "h1", charge(6), RECORD)
+        case "release":
+            await ledger.release(ORG, "h1", RECORD)
+        case _:
+            await end_lease(redis, "h1")
+            await ledger.expire_due()
+
+    with pytest.raises(HoldGone):
+        await ledger.reserve(ORG, "h1", [charge(6)], [budget], RECORD)
+    assert (await stored(redis, budget))["h1"] == 0
+
+
+@pytest.mark.parametrize(("offset_ms", "chosen"), [(1000, "current"), (0, "next"), (-1000, "next")])
+async def test_the_bucket_is_chosen_by_the_stores_time(
+    ledger: Ledger, redis: Redis, offset_ms: int, chosen: str
+) -> None:
+    boundary = now_ms() + offset_ms
+    budget = counter(
+        energy=10, buckets=(Bucket(boundary - HOUR_MS, boundary), Bucket(boundary, boundary + HOUR_MS))
+    )
+
+    answer = await held(ledger, "h1", charge(6), budget)
+
+    expected = {"current": budget.current, "next": budget.next}[chosen]
+    assert expected == answer.counters[0].current
+    (balance,) = await ledger.balances(ORG, [budget])
+    assert (expected, 6) == (balance.bucket, balance.held[Dimension.ENERGY])
+
+
+@pytest.mark.parametrize("shift_ms", [-3 * HOUR_MS, HOUR_MS])
+async def test_a_time_in_neither_bucket_asks_for_new_buckets(
+    ledger: Ledger, redis: Redis, shift_ms: int
+) -> None:
+    start = now_ms() + shift_ms
+    budget = counter(
+        energy=10,
+        buckets=(Bucket(start, start + HOUR_MS), Bucket(start + HOUR_MS, start + 2 * HOUR_MS)),
+    )
+
+    with pytest.raises(WindowMoved) as moved:
+        await ledger.reserve(ORG, "h1", [charge(1)], [budget], RECORD)
+    with pytest.raises(WindowMoved):
+        await ledger.balances(ORG, [budget])
+
+    assert abs(moved.value.now_ms - now_ms()) < 2000
+    assert await redis.keys("eg:{acme}:h:*") == []
+
+
+async def test_a_clock_that_goes_back_admits_nothing(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=10)
+    await held(ledger, "h1", charge(1), budget)
+
+    await redis.hset("eg:{acme}:meta", "t", str(now_ms() + 1500))
+    await held(ledger, "h2", charge(1), budget)
+    await redis.hset("eg:{acme}:meta", "t", str(now_ms() + 5000))
+    with pytest.raises(LedgerUnavailable, match="clock went back"):
+        await ledger.reserve(ORG, "h3", [charge(1)], [budget], RECORD)
+
+
+async def test_a_counter_outlives_its_bucket(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=10)
+    await held(ledger, "h1", charge(1), budget)
+
+    (key,) = await counter_keys(redis)
+    assert budget.current.end_ms + 3 * HOUR_MS == await redis.pexpiretime(key)
+
+
+async def test_a_limit_that_was_lowered_changes_no_counter(ledger: Ledger, redis: Redis) -> None:
+    await held(ledger, "h1", charge(8), counter(energy=10))
+    lowered = counter(energy=3)
+    before = await everything(redis)
+
+    (balance,) = await ledger.balances(ORG, [lowered])
+    rows = await denied(ledger, "h2", charge(1), lowered)
+
+    assert balance.held[Dimension.ENERGY] == 8
+    assert len(rows) == 1
+    assert before == await everything(redis)
+
+
+async def test_amounts_are_exact_up_to_the_largest_stored_value(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=MAX_STORED)
+    await held(ledger, "h0", charge(1), budget)
+    (key,) = await counter_keys(redis)
+    await redis.hset(key, "s1", str(MAX_STORED - 10))
+
+    answer = await held(ledger, "h1", charge(8), budget)
+    (row,) = await denied(ledger, "h2", charge(2), budget)
+
+    assert [room.available for room in answer.available] == [1]
+    assert (row.limit, row.used, row.held) == (MAX_STORED, MAX_STORED - 10, 9)
+    assert str(MAX_STORED - 10) == await redis.hget(key, "s1")
+
+
+async def test_no_counter_passes_what_the_store_can_count_even_without_a_limit(
+    ledger: Ledger, redis: Redis
+) -> None:
+    budget = counter()
+    await held(ledger, "h0", charge(1), budget)
+    (key,) = await counter_keys(redis)
+    await redis.hset(key, "s1", str(MAX_STORED - 10))
+
+    (row,) = await denied(ledger, "h1", charge(10), budget)
+
+    assert row.limit == MAX_STORED
+
+
+@pytest.mark.parametrize("amount", [-1, MAX_REQUEST + 1])
+async def test_an_amount_out_of_bounds_never_reaches_the_store(
+    ledger: Ledger, redis: Redis, amount: int
+) -> None:
+    with pytest.raises(ValueError, match="amounts go from 0"):
+        await ledger.reserve(ORG, "h1", [charge(amount, high=1)], [counter(energy=10)], RECORD)
+    assert await redis.keys("*") == []
+
+
+async def test_a_counter_named_twice_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="named twice"):
+        await ledger.reserve(ORG, "h1", [charge(1)], [counter(energy=10), counter(energy=9)], RECORD)
+
+
+async def test_a_hundred_at_once_admit_exactly_the_limit(ledger: Ledger, redis: Redis) -> None:
+    budget, team = counter(energy=50), counter("team", scope={"team": "a"}, images=1000)
+
+    answers = await asyncio.gather(
+        *(ledger.reserve(ORG, f"h{n}", [charge(5)], [budget, team], RECORD) for n in range(100))
+    )
+
+    assert sum(isinstance(answer, Held) for answer in answers) == 10
+    assert ((await stored(redis, budget))["h1"], (await stored(redis, team))["h4"]) == (50, 10)
+
+
+RESERVE_FIFTY = """
+import asyncio, sys
+from gateway.budgets.holds import Held
+from gateway.budgets.ledger import Ledger
+from gateway.store.connection import connect
+from tests.budgets.ledger_builders import Bucket, charge, counter
+
+async def main(url, name, start):
+    buckets = (Bucket(start, start + 3600000), Bucket(start + 3600000, start + 7200000))
+    redis = connect(url, timeout_ms=5000)
+    ledger = Ledger(redis, lease_s=60, timeout_ms=5000)
+    await redis.incr("ready")
+    while int(await redis.get("ready")) < 2:
+        await asyncio.sleep(0.001)
+    budget = counter(energy=50, buckets=buckets)
+    answers = await asyncio.gather(
+        *(ledger.reserve("acme", f"{name}{n}", [charge(5)], [budget], "{}") for n in range(50))
+    )
+    print(sum(isinstance(answer, Held) for answer in answers))
+    await redis.aclose()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+async def test_two_processes_together_admit_exactly_the_limit(redis: Redis, redis_url: str) -> None:
+    start = str(now_ms() - HOUR_MS // 2)
+    gateways = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RESERVE_FIFTY, redis_url, name, start),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for name in ("a", "b")
+    ]
+    admitted = [int((await gateway.communicate())[0]) for gateway in gateways]
+
+    assert sum(admitted) == 10
+
+
+async def test_orgs_do_not_share_counters(ledger: Ledger, redis: Redis) -> None:
+    budget = counter(energy=10)
+    await held(ledger, "h1", charge(10), budget)
+
+    other = await ledger.reserve("globex", "h2", [charge(10)], [budget], RECORD)
+
+    assert isinstance(other, Held)
+    assert {"acme", "globex"} == await redis.smembers(ORGS)
+
+
+async def test_every_key_of_an_org_shares_its_hash_tag(ledger: Ledger, redis: Redis) -> None:
+    odd = "a}b{c:*"
+    budget = counter(scope={"team": "x}y"}, energy=10)
+    answer = await ledger.reserve(odd, "h1", [charge(10)], [budget], RECORD)
+    assert isinstance(answer, Held)
+    await ledger.settle(odd, "h1", charge(10), RECORD, answer.counters)
+    await ledger.refused(odd, "h2", RECORD)
+
+    keys = {str(key) for key in await redis.keys("*")} - {"eg:orgs", "eg:schema"}
+    assert keys
+    assert all(key.startswith("eg:{a%7Db%7Bc%3A%2A}:") for key in keys)
+
+
+async def test_a_refusal_is_kept_for_review_and_counts_nothing(ledger: Ledger, redis: Redis) -> None:
+    await ledger.refused(ORG, "h1", RECORD)
+
+    (entry,) = await entries(redis, "eg:{acme}:refusals")
+    assert {name: entry[name] for name in ("hold", "record")} == {"hold": "h1", "record": RECORD}
+    assert abs(int(entry["at"]) - now_ms()) < 2000
+    assert await redis.keys("eg:{acme}:[ch]:*") == []
+
+
+async def test_consumers_can_read_an_orgs_streams_before_anything_is_settled(
+    ledger: Ledger, redis: Redis
+) -> None:
+    await held(ledger, "h1", charge(1))
+
+    for stream in ("eg:{acme}:journal", "eg:{acme}:refusals"):
+        (group,) = await redis.xinfo_groups(stream)
+        assert group["name"] == "sql"
+
+
+async def test_a_store_that_lost_an_orgs_ledger_gets_a_new_one(ledger: Ledger, redis: Redis) -> None:
+    await held(ledger, "h1", charge(1))
+    await redis.flushall()
+
+    await held(ledger, "h2", charge(1))
+
+    assert {ORG} == await redis.smembers(ORGS)
+    assert await redis.hget("eg:{acme}:meta", "epoch")
+
+
+async def test_a_layout_of_another_version_is_refused(ledger: Ledger, redis: Redis) -> None:
+    await redis.set("eg:schema", "99")
+
+    with pytest.raises(LedgerUnavailable, match="layout 99"):
+        await ledger.reserve(ORG, "h1", [charge(1)], [], RECORD)

@@ -1,0 +1,443 @@
+"""How holds end: settled, released, expired, late, twice, or lost by the store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.budgets.amounts import Dimension
+from gateway.budgets.counter import Bucket
+from gateway.budgets.holds import Denied, Held
+from gateway.budgets.ledger import Ledger
+from gateway.budgets.wire import OrgKeys
+from gateway.errors import HoldGone
+from tests.budgets.ledger_builders import (
+    HOUR_MS,
+    ORG,
+    RECORD,
+    charge,
+    counter,
+    counter_keys,
+    end_lease,
+    everything,
+    journal,
+    now_ms,
+    posted,
+    stored,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+BUDGET = counter(energy=100, images=50)
+HIGH = counter("high", bound="high", carbon=1000)
+SENT_RECORD = '{"id":"r1","deployment":"d1"}'
+ACTUAL_RECORD = '{"id":"r1","basis":"settled"}'
+
+
+@pytest.fixture
+async def ledger(redis: Redis) -> Ledger:
+    """A ledger in which `h1` holds 40 uWh, 4 uL, 5 ugCO2e (80, 8, 10 at most) and two images."""
+    ledger = Ledger(redis, lease_s=60, timeout_ms=2000)
+    assert isinstance(await ledger.reserve(ORG, "h1", [charge(40, 4, 5, 2)], [BUDGET, HIGH], RECORD), Held)
+    return ledger
+
+
+async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
+    if sent:
+        await ledger.dispatch(ORG, "h1", SENT_RECORD)
+    await end_lease(redis, "h1")
+    assert await ledger.expire_due() == 1
+
+
+async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
+    fields = await stored(redis, BUDGET)
+    return [fields[f"s{d}"] for d in range(1, 5)], [fields[f"h{d}"] for d in range(1, 5)]
+
+
+async def test_settling_charges_what_came_and_frees_what_was_held(ledger: Ledger, redis: Redis) -> None:
+    settled = await ledger.settle(ORG, "h1", charge(30, 3, 4, 1), ACTUAL_RECORD)
+
+    assert (settled.kind, settled.charge, settled.reserved) == (
+        "commit",
+        charge(30, 3, 4, 1),
+        charge(40, 4, 5, 2),
+    )
+    assert settled.overrun == charge(0, images=0)
+    assert await spent_and_held(redis) == ([30, 3, 4, 1], [0, 0, 0, 0])
+    high = await stored(redis, HIGH)
+    assert [high[f"s{d}"] for d in range(1, 5)] == [60, 6, 8, 1]
+    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
+
+
+async def test_a_settlement_is_journaled_with_both_bounds_and_its_counters(
+    ledger: Ledger, redis: Redis
+) -> None:
+    await ledger.settle(ORG, "h1", charge(30, 3, 4, 1), ACTUAL_RECORD)
+
+    (entry,) = await journal(redis)
+    assert abs(int(entry.pop("at")) - now_ms()) < 2000
+    assert json.loads(entry.pop("counters")) == [
+        ["month|{}", BUDGET.current.start_ms, "central"],
+        ["high|{}", HIGH.current.start_ms, "high"],
+    ]
+    assert entry == {
+        "kind": "commit",
+        "hold": "h1",
+        "central": "30 3 4 1",
+        "high": "60 6 8 1",
+        "record": ACTUAL_RECORD,
+    }
+
+
+async def test_a_charge_beyond_the_hold_is_posted_in_full_and_noted_as_overrun(
+    ledger: Ledger, redis: Redis
+) -> None:
+    settled = await ledger.settle(ORG, "h1", charge(130, 4, 3, 5), RECORD)
+
+    assert settled.overrun.central.vector() == (90, 0, 0, 3)
+    fields = await stored(redis, BUDGET)
+    assert {name: fields.get(name) for name in ("s1", "o1", "o2", "o3", "o4")} == {
+        "s1": 130,
+        "o1": 90,
+        "o2": None,
+        "o3": None,
+        "o4": 3,
+    }
+    assert isinstance(await ledger.reserve(ORG, "h2", [charge(1)], [BUDGET], RECORD), Denied)
+
+
+async def test_the_counters_of_the_hold_save_the_second_call(ledger: Ledger, redis: Redis) -> None:
+    async def scripts_run() -> int:
+        calls = await redis.info("commandstats")
+        return sum(calls.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))
+
+    again = await ledger.reserve(ORG, "h1", [charge(40, 4, 5, 2)], [BUDGET, HIGH], RECORD)
+    assert isinstance(again, Held)
+    await ledger.release(ORG, "warm", RECORD)
+    await ledger.settle(ORG, "warm", charge(0), RECORD)
+    before = await scripts_run()
+
+    await ledger.settle(ORG, "h1", charge(1), RECORD, again.counters)
+
+    assert await scripts_run() - before == 1
+
+
+async def test_settling_twice_charges_once_and_answers_the_first_time(ledger: Ledger, redis: Redis) -> None:
+    await ledger.settle(ORG, "h1", charge(30), RECORD)
+    before = await everything(redis)
+
+    again = await ledger.settle(ORG, "h1", charge(99), RECORD, [BUDGET, HIGH])
+
+    assert (again.kind, again.first, again.charge, again.reserved) == (
+        "duplicate",
+        "commit",
+        charge(30),
+        charge(40, 4, 5, 2),
+    )
+    assert before == await everything(redis)
+
+
+async def test_many_settlements_at_once_charge_once(ledger: Ledger, redis: Redis) -> None:
+    answers = await asyncio.gather(*(ledger.settle(ORG, "h1", charge(30), RECORD) for _ in range(20)))
+
+    assert sorted(answer.kind for answer in answers) == ["commit"] + ["duplicate"] * 19
+    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
+
+
+async def test_releasing_frees_and_charges_nothing_but_stays_reviewable(ledger: Ledger, redis: Redis) -> None:
+    released = await ledger.release(ORG, "h1", ACTUAL_RECORD)
+
+    assert (released.kind, released.charge) == ("release", charge(images=0))
+    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
+    (entry,) = await journal(redis)
+    assert (entry["kind"], entry["central"], entry["high"], entry["record"]) == (
+        "release",
+        "0 0 0 0",
+        "0 0 0 0",
+        ACTUAL_RECORD,
+    )
+
+
+async def test_a_release_stands_whatever_comes_after_it(ledger: Ledger, redis: Redis) -> None:
+    await ledger.release(ORG, "h1", RECORD)
+    before = await everything(redis)
+
+    settled = await ledger.settle(ORG, "h1", charge(30), RECORD, [BUDGET, HIGH])
+    released = await ledger.release(ORG, "h1", RECORD)
+
+    assert (settled.kind, settled.first, settled.charge) == ("duplicate", "release", charge(images=0))
+    assert (released.kind, released.first) == ("duplicate", "release")
+    assert before == await everything(redis)
+
+
+async def test_a_release_before_its_reserve_arrives_keeps_it_from_holding(
+    ledger: Ledger, redis: Redis
+) -> None:
+    await ledger.release(ORG, "given-up", RECORD)
+
+    with pytest.raises(HoldGone):
+        await ledger.reserve(ORG, "given-up", [charge(1)], [BUDGET], RECORD)
+    assert (await spent_and_held(redis))[1] == [40, 4, 5, 2]
+
+
+async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis: Redis) -> None:
+    await ledger.settle(ORG, "h1", charge(30), RECORD)
+
+    released = await ledger.release(ORG, "h1", RECORD)
+
+    assert (released.kind, released.first, released.charge) == ("duplicate", "commit", charge(30))
+    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
+
+
+async def test_an_expired_hold_that_was_sent_is_charged_as_held_where_it_was_sent(ledger: Ledger, redis: Redis) -> None:
+    await expired(ledger, redis, sent=True)
+
+    assert await spent_and_held(redis) == ([40, 4, 5, 2], [0, 0, 0, 0])
+    (entry,) = await journal(redis)
+    assert (entry["kind"], entry["central"], entry["high"], entry["record"]) == (
+        "expire",
+        "40 4 5 2",
+        "80 8 10 2",
+        SENT_RECORD,
+    )
+
+
+async def test_an_expired_hold_that_was_never_sent_is_void(ledger: Ledger, redis: Redis) -> None:
+    await expired(ledger, redis, sent=False)
+
+    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
+    (entry,) = await journal(redis)
+    assert (entry["kind"], entry["central"], entry["record"]) == ("release", "0 0 0 0", RECORD)
+
+
+async def test_a_hold_is_not_expired_before_its_lease_is_over(ledger: Ledger, redis: Redis) -> None:
+    before = await everything(redis)
+
+    assert await ledger.expire_due() == 0
+    assert before == await everything(redis)
+
+
+async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:
+    ledger = Ledger(redis, lease_s=1, timeout_ms=2000)
+    for hold_id in ("left", "renewed", "sent"):
+        await ledger.reserve(ORG, hold_id, [charge(10)], [BUDGET], RECORD)
+    await asyncio.sleep(0.6)
+    assert await ledger.renew([(ORG, "renewed"), (ORG, "unknown"), ("other", "left")]) == [
+        (ORG, "unknown"),
+        ("other", "left"),
+    ]
+    await ledger.dispatch(ORG, "sent", "{}")
+    await asyncio.sleep(0.6)
+
+    assert await ledger.expire_due() == 1
+    assert (await spent_and_held(redis))[1] == [20, 0, 0, 2]
+    assert [entry["hold"] for entry in await journal(redis)] == ["left"]
+
+
+async def test_a_shorter_lease_does_not_shorten_a_longer_one(ledger: Ledger, redis: Redis) -> None:
+    before = await redis.zscore(OrgKeys(ORG).open_holds, "h1")
+
+    await Ledger(redis, lease_s=5, timeout_ms=2000).renew([(ORG, "h1")])
+
+    assert before == await redis.zscore(OrgKeys(ORG).open_holds, "h1")
+
+
+async def test_renewing_after_the_lease_saves_a_hold_that_nobody_reaped(ledger: Ledger, redis: Redis) -> None:
+    await end_lease(redis, "h1")
+
+    assert await ledger.renew([(ORG, "h1")]) == []
+    assert await ledger.expire_due() == 0
+
+
+async def test_a_renewal_opens_no_hold_that_ended(ledger: Ledger, redis: Redis) -> None:
+    await ledger.settle(ORG, "h1", charge(1), RECORD)
+
+    assert await ledger.renew([(ORG, "h1")]) == [(ORG, "h1")]
+    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
+
+
+@pytest.mark.parametrize("actual", [25, 40, 70])
+async def test_a_late_settlement_posts_only_the_signed_difference(
+    ledger: Ledger, redis: Redis, actual: int
+) -> None:
+    await expired(ledger, redis, sent=True)
+
+    settled = await ledger.settle(ORG, "h1", charge(actual, 4, 6, 2), ACTUAL_RECORD)
+    again = await ledger.settle(ORG, "h1", charge(1), RECORD)
+
+    assert (settled.kind, settled.charge) == ("late", charge(actual, 4, 6, 2))
+    assert (again.kind, again.first, again.charge) == ("duplicate", "late", settled.charge)
+    entry = (await journal(redis))[-1]
+    assert (entry["kind"], entry["central"], entry["high"]) == (
+        "late",
+        f"{actual - 40} 0 1 0",
+        f"{2 * (actual - 40)} 0 2 0",
+    )
+    assert await spent_and_held(redis) == ([actual, 4, 6, 2], [0, 0, 0, 0])
+    assert (await stored(redis, BUDGET)).get("o1", 0) == max(0, actual - 40)
+
+
+async def test_a_late_release_takes_back_what_the_expiry_charged(ledger: Ledger, redis: Redis) -> None:
+    await expired(ledger, redis, sent=True)
+
+    released = await ledger.release(ORG, "h1", ACTUAL_RECORD)
+    again = await ledger.release(ORG, "h1", RECORD)
+
+    assert (released.kind, released.charge) == ("late", charge(images=0))
+    assert (again.kind, again.first) == ("duplicate", "late")
+    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
+    assert posted(await journal(redis), BUDGET) == [0, 0, 0, 0]
+
+
+async def test_settling_what_an_expiry_voided_changes_nothing(ledger: Ledger, redis: Redis) -> None:
+    await expired(ledger, redis, sent=False)
+
+    settled = await ledger.settle(ORG, "h1", charge(30), RECORD)
+
+    assert (settled.kind, settled.first) == ("duplicate", "release")
+    assert (await spent_and_held(redis))[0] == [0, 0, 0, 0]
+
+
+async def test_a_hold_that_the_store_lost_is_charged_as_an_orphan(ledger: Ledger, redis: Redis) -> None:
+    await redis.flushall()
+
+    settled = await ledger.settle(ORG, "h1", charge(30, 3, 4, 1), ACTUAL_RECORD, [BUDGET, HIGH])
+    again = await ledger.settle(ORG, "h1", charge(30, 3, 4, 1), ACTUAL_RECORD, [BUDGET, HIGH])
+
+    assert (settled.kind, settled.charge) == ("orphan", charge(30, 3, 4, 1))
+    assert (again.kind, again.first) == ("duplicate", "orphan")
+    assert await spent_and_held(redis) == ([30, 3, 4, 1], [0, 0, 0, 0])
+    assert posted(await journal(redis), HIGH) == [60, 6, 8, 1]
+    assert all(ttl > HOUR_MS for ttl in [await redis.pttl(key) for key in await counter_keys(redis)])
+
+
+async def test_an_orphan_without_counters_is_journaled_all_the_same(ledger: Ledger, redis: Redis) -> None:
+    await redis.flushall()
+
+    settled = await ledger.settle(ORG, "h1", charge(30), ACTUAL_RECORD)
+
+    (entry,) = await journal(redis)
+    assert (settled.kind, entry["kind"], entry["counters"], entry["record"]) == (
+        "orphan",
+        "orphan",
+        "[]",
+        ACTUAL_RECORD,
+    )
+
+
+async def test_a_lost_hold_is_dropped_from_the_open_ones(ledger: Ledger, redis: Redis) -> None:
+    await redis.delete(OrgKeys(ORG).hold("h1"))
+    await end_lease(redis, "h1")
+
+    assert await ledger.expire_due() == 0
+    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
+
+
+async def test_what_is_held_never_falls_below_zero(ledger: Ledger, redis: Redis) -> None:
+    for key in await counter_keys(redis):
+        await redis.delete(key)
+
+    await ledger.settle(ORG, "h1", charge(30), RECORD)
+
+    assert await spent_and_held(redis) == ([30, 0, 0, 1], [0, 0, 0, 0])
+
+
+async def test_a_charge_stays_in_the_bucket_of_its_reserve(ledger: Ledger, redis: Redis) -> None:
+    boundary = now_ms() + 150
+    day = counter(
+        "day",
+        energy=10,
+        buckets=(Bucket(boundary - HOUR_MS, boundary), Bucket(boundary, boundary + HOUR_MS)),
+    )
+    await ledger.reserve(ORG, "h2", [charge(6)], [day], RECORD)
+    await asyncio.sleep(0.2)
+
+    await ledger.settle(ORG, "h2", charge(5), RECORD)
+    (balance,) = await ledger.balances(ORG, [day])
+
+    assert (await stored(redis, day))["s1"] == 5
+    assert (balance.bucket, balance.used[Dimension.ENERGY], balance.held[Dimension.ENERGY]) == (
+        day.next,
+        0,
+        0,
+    )
+
+
+async def test_balances_tell_what_is_spent_and_held(ledger: Ledger) -> None:
+    await ledger.reserve(ORG, "h2", [charge(7, 1, 1)], [BUDGET], RECORD)
+    await ledger.settle(ORG, "h2", charge(5, 2, 3), RECORD)
+
+    month, high, empty = await ledger.balances(ORG, [BUDGET, HIGH, counter("new", water=1)])
+
+    assert month.used == {"energy": 5, "water": 2, "carbon": 3, "images": 1}
+    assert month.held == {"energy": 40, "water": 4, "carbon": 5, "images": 2}
+    assert high.held == {"energy": 80, "water": 8, "carbon": 10, "images": 2}
+    assert set(empty.used.values()) == set(empty.held.values()) == {0}
+    assert await ledger.balances(ORG, []) == []
+
+
+@pytest.mark.parametrize("end", ["settle", "release", "expire"])
+async def test_nothing_is_sent_for_a_hold_that_is_not_open(ledger: Ledger, redis: Redis, end: str) -> None:
+    match end:
+        case "settle":
+            await ledger.settle(ORG, "h1", charge(1), RECORD)
+        case "release":
+            await ledger.release(ORG, "h1", RECORD)
+        case _:
+            await expired(ledger, redis, sent=False)
+
+    for hold_id in ("h1", "never-reserved"):
+        with pytest.raises(HoldGone):
+            await ledger.dispatch(ORG, hold_id, "{}")
+    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
+
+
+@pytest.mark.parametrize("end", ["settle", "release", "expire", "late"])
+async def test_a_hold_that_ended_leaves_only_a_small_tombstone(
+    ledger: Ledger, redis: Redis, end: str
+) -> None:
+    match end:
+        case "settle":
+            await ledger.settle(ORG, "h1", charge(1), RECORD)
+        case "release":
+            await ledger.release(ORG, "h1", RECORD)
+        case _:
+            await expired(ledger, redis, sent=True)
+            if end == "late":
+                await ledger.settle(ORG, "h1", charge(1), RECORD)
+
+    fields = {str(name) for name in await redis.hkeys(OrgKeys(ORG).hold("h1"))}
+    small = {"state", "kind", "central", "high", "posted_central", "posted_high"}
+    assert fields == (small | {"counters"} if end == "expire" else small)
+    assert HOUR_MS < await redis.pttl(OrgKeys(ORG).hold("h1")) <= 2 * HOUR_MS
+
+
+async def test_a_refusal_first_ends_the_holds_that_are_due(ledger: Ledger, redis: Redis) -> None:
+    full = charge(90)
+    assert isinstance(await ledger.reserve(ORG, "h2", [full], [BUDGET], RECORD), Denied)
+    await end_lease(redis, "h1")
+
+    assert isinstance(await ledger.reserve(ORG, "h2", [full], [BUDGET], RECORD), Held)
+
+
+async def test_expiry_is_bounded_and_reaches_every_org(ledger: Ledger, redis: Redis) -> None:
+    await ledger.release(ORG, "h1", RECORD)
+    for org in ("a", "b", "c"):
+        for n in range(4):
+            await ledger.reserve(org, f"{org}{n}", [charge(1)], [BUDGET], RECORD)
+            await end_lease(redis, f"{org}{n}", org=org)
+
+    assert [await ledger.expire_due(limit=5) for _ in range(4)] == [5, 5, 2, 0]
+    assert [await redis.zcard(OrgKeys(org).open_holds) for org in ("a", "b", "c")] == [0, 0, 0]
+
+
+async def test_many_reapers_expire_a_hold_once(ledger: Ledger, redis: Redis) -> None:
+    await ledger.dispatch(ORG, "h1", SENT_RECORD)
+    await end_lease(redis, "h1")
+
+    assert sum(await asyncio.gather(*(ledger.expire_due() for _ in range(10)))) == 1
+    assert (await spent_and_held(redis))[0] == [40, 4, 5, 2]

@@ -1,0 +1,191 @@
+"""Windows: buckets of local time, through every change of the clocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.budgets.windows import EVERY, bucket, current_and_next, moment
+
+if TYPE_CHECKING:
+    from gateway.budgets.windows import Every
+
+ZONES = sorted(available_timezones() - {"localtime", "Factory"})
+instants = st.datetimes(
+    datetime.fromisoformat("2012-01-01"), datetime.fromisoformat("2037-12-31"), timezones=st.just(UTC)
+)
+
+
+def local(text: str, zone: str, *, fold: int = 0) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold)
+
+
+def shown(every: Every, zone: str, now: datetime) -> tuple[str, str]:
+    found = bucket(every, zone, now)
+    start, end = (moment(ms).astimezone(ZoneInfo(zone)) for ms in (found.start_ms, found.end_ms))
+    return start.isoformat(timespec="minutes"), end.isoformat(timespec="minutes")
+
+
+def label(every: Every, zone: ZoneInfo, instant: datetime) -> tuple[int, ...]:
+    wall = instant.astimezone(zone)
+    week = wall.isocalendar()
+    return {
+        "hour": (wall.year, wall.month, wall.day, wall.hour),
+        "day": (wall.year, wall.month, wall.day),
+        "week": (week.year, week.week),
+        "month": (wall.year, wall.month),
+        "quarter": (wall.year, (wall.month + 2) // 3),
+        "year": (wall.year,),
+    }[every]
+
+
+def reached(every: Every, zone: ZoneInfo, instant: datetime) -> tuple[int, ...]:
+    """The latest calendar period that the local clock has shown; clocks go back by three hours at most."""
+    return max(label(every, zone, instant - timedelta(minutes=15 * step)) for step in range(13))
+
+
+def reference(every: Every, zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
+    """The stretch around `now` with the same calendar period, by bisection on what the clock has shown."""
+
+    def first(beyond: bool, low: datetime, high: datetime) -> datetime:
+        while high - low > timedelta(minutes=1):
+            middle = low + ((high - low) / 2 // timedelta(minutes=1)) * timedelta(minutes=1)
+            there = reached(every, zone, middle)
+            low, high = (low, middle) if (there > period if beyond else there >= period) else (middle, high)
+        return high
+
+    minute = now.replace(second=0, microsecond=0)
+    period = reached(every, zone, minute)
+    span = timedelta(days={"day": 3, "week": 10, "month": 34, "quarter": 95, "year": 370}[every])
+    return first(False, minute - span, minute), first(True, minute, minute + span)
+
+
+@given(st.sampled_from(EVERY), st.sampled_from(ZONES), instants)
+def test_buckets_hold_now_and_follow_each_other_without_gap(every: Every, zone: str, now: datetime) -> None:
+    current, following = current_and_next(every, zone, now)
+
+    assert moment(current.start_ms) <= now < moment(current.end_ms)
+    assert following.start_ms == current.end_ms < following.end_ms
+    assert bucket(every, zone, moment(current.start_ms)) == current
+    assert bucket(every, zone, moment(current.end_ms - 1)) == current
+    assert bucket(every, zone, moment(current.start_ms - 1)).end_ms == current.start_ms
+
+
+@given(st.sampled_from(EVERY[1:]), st.sampled_from(ZONES), instants)
+@example("day", "America/Havana", datetime(2026, 11, 1, 4, 30, tzinfo=UTC))
+@example("day", "Africa/Cairo", datetime(2026, 4, 23, 22, 0, tzinfo=UTC))
+@example("day", "Pacific/Apia", datetime(2011, 12, 30, 10, 0, tzinfo=UTC))
+def test_buckets_are_calendar_periods_of_the_local_clock(every: Every, zone: str, now: datetime) -> None:
+    found = bucket(every, zone, now)
+
+    assert (moment(found.start_ms), moment(found.end_ms)) == reference(every, ZoneInfo(zone), now)
+
+
+@given(st.sampled_from(ZONES), instants)
+@example("Australia/Lord_Howe", datetime(2026, 4, 4, 15, 10, tzinfo=UTC))
+@example("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 40, tzinfo=UTC))
+def test_hours_start_where_the_local_clock_shows_a_new_hour(zone: str, now: datetime) -> None:
+    def starts(instant: datetime) -> bool:
+        wall, before = (at.astimezone(ZoneInfo(zone)) for at in (instant, instant - timedelta(minutes=1)))
+        return wall.minute == 0 or (wall.date(), wall.hour) != (before.date(), before.hour)
+
+    start = now.replace(second=0, microsecond=0)
+    end = start + timedelta(minutes=1)
+    while not starts(start):
+        start -= timedelta(minutes=1)
+    while not starts(end):
+        end += timedelta(minutes=1)
+
+    found = bucket("hour", zone, now)
+
+    assert (moment(found.start_ms), moment(found.end_ms)) == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("every", "start", "end"),
+    [
+        ("hour", "2026-11-23T15:00+01:00", "2026-11-23T16:00+01:00"),
+        ("day", "2026-11-23T00:00+01:00", "2026-11-24T00:00+01:00"),
+        ("week", "2026-11-23T00:00+01:00", "2026-11-30T00:00+01:00"),
+        ("month", "2026-11-01T00:00+01:00", "2026-12-01T00:00+01:00"),
+        ("quarter", "2026-10-01T00:00+02:00", "2027-01-01T00:00+01:00"),
+        ("year", "2026-01-01T00:00+01:00", "2027-01-01T00:00+01:00"),
+    ],
+)
+def test_each_period_starts_and_ends_on_the_local_clock(every: Every, start: str, end: str) -> None:
+    assert shown(every, "Europe/Paris", local("2026-11-23 15:30", "Europe/Paris")) == (start, end)
+
+
+def test_the_last_millisecond_of_a_month_is_in_it_and_the_next_is_not() -> None:
+    midnight = local("2026-12-01 00:00", "Europe/Paris")
+
+    before = bucket("month", "Europe/Paris", midnight - timedelta(milliseconds=1))
+    after = bucket("month", "Europe/Paris", midnight)
+
+    assert before.end_ms == after.start_ms == int(midnight.timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("zone", "noon", "hours"),
+    [
+        ("Europe/Paris", "2026-03-29 12:00", 23),
+        ("Europe/Paris", "2026-10-25 12:00", 25),
+        ("America/Havana", "2026-11-01 12:00", 25),
+        ("America/Havana", "2026-03-08 12:00", 23),
+        ("Australia/Lord_Howe", "2026-04-05 12:00", 24.5),
+        ("Australia/Lord_Howe", "2026-10-04 12:00", 23.5),
+        ("Asia/Kathmandu", "2026-10-25 12:00", 24),
+    ],
+)
+def test_days_have_the_hours_that_the_clocks_give_them(zone: str, noon: str, hours: float) -> None:
+    found = bucket("day", zone, local(noon, zone))
+
+    assert (found.end_ms - found.start_ms) / 3_600_000 == hours
+
+
+def test_an_hour_that_the_clocks_repeat_is_two_buckets() -> None:
+    first = shown("hour", "Europe/Paris", local("2026-10-25 02:30", "Europe/Paris"))
+    second = shown("hour", "Europe/Paris", local("2026-10-25 02:30", "Europe/Paris", fold=1))
+
+    assert first == ("2026-10-25T02:00+02:00", "2026-10-25T02:00+01:00")
+    assert second == ("2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00")
+
+
+def test_a_skipped_hour_or_day_has_no_bucket() -> None:
+    assert shown("hour", "Europe/Paris", local("2026-03-29 01:30", "Europe/Paris")) == (
+        "2026-03-29T01:00+01:00",
+        "2026-03-29T03:00+02:00",
+    )
+    assert shown("day", "Pacific/Apia", local("2011-12-29 12:00", "Pacific/Apia")) == (
+        "2011-12-29T00:00-10:00",
+        "2011-12-31T00:00+14:00",
+    )
+
+
+def test_a_leap_day_belongs_to_february() -> None:
+    assert shown("month", "UTC", local("2028-02-29 23:59", "UTC")) == (
+        "2028-02-01T00:00+00:00",
+        "2028-03-01T00:00+00:00",
+    )
+    assert shown("day", "UTC", local("2028-02-29 12:00", "UTC")) == (
+        "2028-02-29T00:00+00:00",
+        "2028-03-01T00:00+00:00",
+    )
+
+
+def test_zones_fourteen_hours_ahead_and_twelve_behind_are_in_different_months() -> None:
+    now = datetime(2026, 11, 30, 11, 0, tzinfo=UTC)
+
+    assert shown("month", "Pacific/Kiritimati", now)[0] == "2026-12-01T00:00+14:00"
+    assert shown("month", "Etc/GMT+12", now)[0] == "2026-11-01T00:00-12:00"
+
+
+def test_now_may_be_given_in_any_zone() -> None:
+    paris = local("2026-12-01 00:30", "Europe/Paris")
+
+    assert bucket("month", "Europe/Paris", paris) == bucket("month", "Europe/Paris", paris.astimezone(UTC))

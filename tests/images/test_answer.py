@@ -1,0 +1,94 @@
+"""Facts about what came back."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from gateway.images.answer import UnreadableAnswer, read_answer
+
+
+def picture(width: int, height: int, kind: str = "PNG") -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, kind)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def answer(**fields: Any) -> bytes:
+    return json.dumps({"created": 1, **fields}).encode()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_the_size_is_read_from_the_picture_itself(kind: str) -> None:
+    delivered = read_answer(answer(data=[{"b64_json": picture(640, 480, kind)}], size="1024x1024"))
+
+    assert (delivered.images, delivered.width, delivered.height) == (1, 640, 480)
+
+
+def test_pictures_are_counted_whatever_was_asked() -> None:
+    delivered = read_answer(answer(data=[{"b64_json": picture(64, 64)}] * 3 + [{"url": "http://x/1.png"}]))
+
+    assert delivered.images == 4
+
+
+def test_an_empty_item_is_no_picture() -> None:
+    delivered = read_answer(answer(data=[{}, {"b64_json": None}, {"url": ""}, {"revised_prompt": "x"}]))
+
+    assert delivered.images == 0
+
+
+def test_a_url_answer_has_the_size_that_the_service_echoes() -> None:
+    delivered = read_answer(answer(data=[{"url": "http://x/1.png"}], size="1536x1024"))
+
+    assert (delivered.width, delivered.height) == (1536, 1024)
+    assert read_answer(answer(data=[{"url": "http://x/1.png"}])).width is None
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_usage_is_read_before_and_after_the_pictures(place: str) -> None:
+    usage = {"input_tokens": 9, "output_tokens": 1756, "output_tokens_details": {"image_tokens": 1756}}
+    fields = {"usage": usage, "data": [{"b64_json": picture(64, 64)}]}
+    if place == "after":
+        fields = dict(reversed(fields.items()))
+
+    delivered = read_answer(answer(**fields))
+
+    assert delivered.output_tokens == 1756
+    assert delivered.usage == usage
+
+
+def test_usage_in_other_shapes_is_kept_as_numbers_and_is_no_token_count() -> None:
+    usage = {"prompt_tokens": 3, "cost": 0.01, "model": "secret words", "flag": True}
+
+    delivered = read_answer(answer(data=[{"url": "u"}], usage=usage))
+
+    assert delivered.output_tokens is None
+    assert delivered.usage == {"prompt_tokens": 3, "cost": 0.01}
+
+
+def test_a_broken_picture_has_no_size_and_is_still_a_picture() -> None:
+    delivered = read_answer(answer(data=[{"b64_json": "!!! not base64 !!!"}, {"b64_json": "aGVsbG8="}]))
+
+    assert (delivered.images, delivered.width) == (2, None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b'{"error":{"message":"no"}}', b'{"data":5}', b"\xff"]
+)
+def test_what_is_no_images_answer_is_unreadable(body: bytes) -> None:
+    with pytest.raises(UnreadableAnswer):
+        read_answer(body)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_unreadable(body: bytes) -> None:
+    with contextlib.suppress(UnreadableAnswer):
+        assert read_answer(body).images >= 0

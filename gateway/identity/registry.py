@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from gateway.errors import InvalidRequest, NotAuthenticated, StoreError, Unavailable
 from gateway.identity.keys import digest, mint, mint_id, pepper_id, well_formed
-from gateway.identity.names import checked_labels, checked_name
+from gateway.identity.names import NAME, checked_labels, checked_name
 from gateway.identity.subject import Role, Subject
 from gateway.store.tables import api_keys
 
@@ -137,6 +137,8 @@ class KeyRegistry:
 
     async def entry(self, key_id: str, *, org: str | None = None) -> KeyEntry | None:
         """One key by its id, within an org if one is given."""
+        if NAME.fullmatch(key_id) is None:
+            return None
         query = select(api_keys).where(api_keys.c.id == key_id)
         if org is not None:
             query = query.where(api_keys.c.org == org)
@@ -146,6 +148,8 @@ class KeyRegistry:
 
     async def revoke(self, key_id: str) -> bool:
         """End a key's life. False when there is no such key or it was revoked before."""
+        if NAME.fullmatch(key_id) is None:
+            return False
         statement = (
             update(api_keys)
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at_ms.is_(None))
@@ -164,6 +168,8 @@ class KeyRegistry:
         """All keys, revoked ones too, of an org or of all orgs; newest first."""
         query = select(api_keys).order_by(api_keys.c.created_at_ms.desc(), api_keys.c.id)
         if org is not None:
+            if NAME.fullmatch(org) is None:
+                return []
             query = query.where(api_keys.c.org == org)
         async with self._database.reading() as connection:
             return [_entry(row) for row in await connection.execute(query)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import InvalidRequest
-from gateway.identity.names import NAME
+from gateway.identity.names import LABEL_NAME
 from gateway.store.tables import requests
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def checked_groups(names: Sequence[str]) -> tuple[str, ...]:
     unique = tuple(dict.fromkeys(names))
     for name in unique:
         if name not in ATTRIBUTES and not (
-            name.startswith(LABEL) and NAME.fullmatch(name.removeprefix(LABEL)) is not None
+            name.startswith(LABEL) and LABEL_NAME.fullmatch(name.removeprefix(LABEL)) is not None
         ):
             raise InvalidRequest(
                 f"'group_by' takes {', '.join(ATTRIBUTES)} and label.<name>",

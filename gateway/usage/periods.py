@@ -1,8 +1,8 @@
 """Stretches of time that usage is asked for, and how they are cut into buckets of local time.
 
-Pure: the present is an argument. Buckets follow the wall clock of an IANA zone through changes of the clocks: a
-day has 23 or 25 hours then, and a repeated hour is two buckets. The number of a bucket is computed from the
-offsets of the zone, so that SQL can do it without knowing zones.
+Pure: the present is an argument. Buckets follow the wall clock of an IANA zone through changes of its
+clocks: a day has 23 or 25 hours then, and a repeated hour is two buckets. A bucket has a number, computed
+from the offsets of the zone, so that SQL can do it without knowing zones.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def rfc3339(epoch_ms: int, zone: ZoneInfo | None = None) -> str:
 
 @cache
 def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 def _moment(text: str, zone: ZoneInfo, *, param: str) -> int:

@@ -193,7 +193,9 @@ async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis
     assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
 
 
-async def test_an_expired_hold_that_was_sent_is_charged_as_held_where_it_was_sent(ledger: Ledger, redis: Redis) -> None:
+async def test_an_expired_hold_that_was_sent_is_charged_as_held_where_it_was_sent(
+    ledger: Ledger, redis: Redis
+) -> None:
     await expired(ledger, redis, sent=True)
 
     assert await spent_and_held(redis) == ([40, 4, 5, 2], [0, 0, 0, 0])

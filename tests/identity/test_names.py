@@ -32,6 +32,13 @@ def test_nothing_passes_that_could_leave_its_place_in_a_redis_key(name: str) -> 
 
 def test_labels_are_checked_on_both_sides_and_counted() -> None:
     assert checked_labels({"project": "spring"}) == {"project": "spring"}
-    for labels in ({"a b": "x"}, {"a": "x y"}, {f"l{n}": "x" for n in range(MAX_LABELS + 1)}):
+    for labels in (
+        {"a b": "x"},
+        {"A": "x"},
+        {"": "x"},
+        {"a": ""},
+        {"a": "x y"},
+        {f"l{n}": "x" for n in range(MAX_LABELS + 1)},
+    ):
         with pytest.raises(InvalidRequest):
             checked_labels(labels)

@@ -32,6 +32,8 @@ from gateway.budgets.policy import load_policies, no_policies
 from gateway.dashboard.pages import pages
 from gateway.errors import ConfigError, Problem, StoreError
 from gateway.footprint.factors import load_factors
+from gateway.footprint.hardware import find_gpu
+from gateway.footprint.places import zone_country
 from gateway.identity.keys import pepper
 from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
@@ -137,8 +139,8 @@ def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
         return load_deployments(
             settings.deployments,
             environ=os.environ,
-            known_zone=factors.knows_zone,
-            known_gpu=factors.knows_gpu,
+            known_zone=lambda zone: zone_country(zone, factors) is not None,
+            known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
         )
     if settings.openai_api_key is not None:
         return openai_deployments(settings.openai_api_key)

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from gateway.budgets.policy import load_policies
 from gateway.errors import ConfigError, Problem
+from gateway.footprint.factors import check_factors, load_factors
+from gateway.footprint.hardware import find_gpu
+from gateway.footprint.places import zone_country
 from gateway.upstreams.deployment_file import load_deployments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -21,15 +24,16 @@ def check(
     policies: Path | None,
     deployments: Path | None,
     *,
+    year: int,
     environ: Mapping[str, str] | None = None,
-    known_zone: Callable[[str], bool] | None = None,
-    known_gpu: Callable[[str], bool] | None = None,
 ) -> list[Problem]:
-    """The problems of a policies folder and a deployments file, in that order; empty when all is well.
+    """The problems of the bundled factors, a policies folder and a deployments file, in that order.
 
-    A path that is None is not read. Without `environ`, references to secrets are checked for form only.
+    A path that is None is not read. `year` is the year by which factors are old. Without
+    `environ`, references to secrets are checked for form only.
     """
-    problems: list[Problem] = []
+    factors = load_factors()
+    problems = check_factors(factors, year=year)
     if policies is not None:
         try:
             load_policies(policies)
@@ -37,7 +41,12 @@ def check(
             problems += error.problems
     if deployments is not None:
         try:
-            load_deployments(deployments, environ=environ, known_zone=known_zone, known_gpu=known_gpu)
+            load_deployments(
+                deployments,
+                environ=environ,
+                known_zone=lambda zone: zone_country(zone, factors) is not None,
+                known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
+            )
         except ConfigError as error:
             problems += error.problems
     return problems

@@ -7,34 +7,55 @@ from pathlib import Path
 from gateway.checks import check
 
 ROOT = Path(__file__).parents[1]
+YEAR = 2026
 BAD = ROOT / "tests" / "deployments" / "bad" / "api-key-inline.yaml"
 
 
 def test_what_we_ship_has_no_problem() -> None:
-    assert check(ROOT / "policies", ROOT / "deploy" / "deployments.example.yaml") == []
+    assert check(ROOT / "policies", ROOT / "deploy" / "deployments.example.yaml", year=YEAR) == []
 
 
 def test_problems_of_policies_and_deployments_come_together(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("budgets: 1\n")
     (tmp_path / "b.yaml").write_text("budgets: 2\n")
 
-    problems = check(tmp_path, BAD)
+    problems = check(tmp_path, BAD, year=YEAR)
 
     assert [Path(problem.file).name for problem in problems] == ["a.yaml", "b.yaml", "api-key-inline.yaml"]
 
 
 def test_nothing_to_read_has_no_problem() -> None:
-    assert check(None, None) == []
+    assert check(None, None, year=YEAR) == []
 
 
-def test_an_environment_and_known_names_are_checked_where_given() -> None:
-    path = ROOT / "tests" / "deployments" / "good" / "full.yaml"
-
-    problems = check(
-        None, path, environ={"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k"}, known_zone={"FR"}.__contains__
+def test_a_zone_and_a_gpu_without_factors_are_problems(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.yaml"
+    file.write_text(
+        "deployments:\n"
+        "  - id: one\n"
+        "    model: m\n"
+        "    base_url: http://127.0.0.1/v1\n"
+        "    location: {zone: ZZ}\n"
+        "    hardware: {gpu: Abacus}\n"
     )
 
-    assert [problem.message for problem in problems] == [
-        "deployments[0].location.zone: there are no factors for zone 'SE-SE3'"
+    problems = check(None, file, year=YEAR)
+
+    assert [str(problem).removeprefix(str(tmp_path)) for problem in problems] == [
+        "/deployments.yaml:5:22: deployments[0].location.zone: there are no factors for zone 'ZZ'",
+        "/deployments.yaml:6:21: deployments[0].hardware.gpu: there are no factors for GPU 'Abacus'",
     ]
-    assert [problem.line for problem in check(None, path, environ={})] == [7, 17]
+
+
+def test_references_are_resolved_where_an_environment_is_given() -> None:
+    path = ROOT / "tests" / "deployments" / "good" / "full.yaml"
+
+    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [7, 17]
+    assert check(None, path, year=YEAR, environ={"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k"}) == []
+
+
+def test_a_grid_factor_grows_old() -> None:
+    problems = check(None, None, year=YEAR + 20)
+
+    assert problems
+    assert all("stale" in problem.message for problem in problems)

@@ -9,13 +9,20 @@ from litestar.di import NamedDependency  # noqa: TC002
 from litestar.params import QueryParameter
 
 from gateway.api.images import read_body
+from gateway.api.openapi import GenerationOperation, errors
 from gateway.identity.subject import Subject  # noqa: TC001
 from gateway.images.request import read_generation
 from gateway.lifecycle.dry_run import dry_run
 from gateway.lifecycle.serve import Images  # noqa: TC001
 
 
-@post("/estimate", status_code=200, tags=["eco"])
+@post(
+    "/estimate",
+    status_code=200,
+    tags=["eco"],
+    operation_class=GenerationOperation,
+    responses=errors(400, 401, 404, 413, 415, 503),
+)
 async def estimate(
     request: Request[Any, Any, Any],
     subject: NamedDependency[Subject],

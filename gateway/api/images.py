@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp  # noqa: TC002
 
 from gateway import telemetry as names
+from gateway.api.openapi import GenerationOperation, errors
 from gateway.api.request_ids import STATE_KEY
 from gateway.api.responses import ImageAnswer
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
@@ -55,7 +56,13 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
         raise
 
 
-@post("/images/generations", status_code=200)
+@post(
+    "/images/generations",
+    status_code=200,
+    tags=["images"],
+    operation_class=GenerationOperation,
+    responses=errors(400, 401, 402, 404, 413, 415, 429, 502, 503, 504),
+)
 async def generate(
     request: Request[Any, Any, Any], subject: NamedDependency[Subject], images: NamedDependency[Images]
 ) -> ASGIApp:
@@ -83,7 +90,7 @@ async def generate(
         return ImageAnswer(served)
 
 
-@get("/models")
+@get("/models", tags=["images"], responses=errors(401))
 async def models(
     configuration: NamedDependency[Configuration], subject: NamedDependency[Subject]
 ) -> dict[str, Any]:
@@ -93,7 +100,7 @@ async def models(
     return {"object": "list", "data": [_model(configuration, name) for name in names]}
 
 
-@get("/models/{model:path}")
+@get("/models/{model:path}", tags=["images"], responses=errors(401, 404))
 async def model(
     model: str, configuration: NamedDependency[Configuration], subject: NamedDependency[Subject]
 ) -> dict[str, Any]:

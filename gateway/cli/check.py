@@ -19,9 +19,11 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Problems as JSON")] = False,
 ) -> None:
     """Check policies, deployments and the bundled factors; exit 1 when something is wrong."""
+    from datetime import UTC, datetime
+
     from gateway import checks
 
-    problems = checks.check(policies, deployments)
+    problems = checks.check(policies, deployments, year=datetime.now(UTC).year)
     if as_json:
         rows = [
             {"file": one.file, "line": one.line, "column": one.column, "message": one.message}

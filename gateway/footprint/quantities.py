@@ -73,7 +73,9 @@ class ImageWork:
 class Site:
     """Where and on what the work runs. `None` means unknown, which widens the result.
 
-    `pue` has no unit; `wue_l_per_kwh` is litres per kWh of IT energy.
+    `pue` has no unit; `wue_l_per_kwh` is litres per kWh of IT energy. `num_gpus` is how many GPUs share one
+    image. `carbon_intensity_g_per_kwh` is a life-cycle reading of the zone that replaces the yearly value;
+    `carbon_intensity_source` says where it comes from.
     """
 
     provider: str | None = None
@@ -85,6 +87,8 @@ class Site:
     batch: int | None = None
     pue: float | None = None
     wue_l_per_kwh: float | None = None
+    carbon_intensity_g_per_kwh: float | None = None
+    carbon_intensity_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,15 @@ class Step:
     value: Range
     unit: str
     factors: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "formula": self.formula,
+            "value": self.value.as_json(),
+            "unit": self.unit,
+            "factors": list(self.factors),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +141,33 @@ class Footprint:
     steps: tuple[Step, ...] = ()
     assumptions: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+
+    def as_json(self, explain: bool = False) -> dict[str, Any]:
+        """The published shape. Parts that are not known are absent; `explain` adds steps, whole factors."""
+        parts = {
+            "gpu_energy_wh": self.gpu_energy_wh,
+            "it_energy_wh": self.it_energy_wh,
+            "water_onsite_ml": self.water_onsite_ml,
+            "water_offsite_ml": self.water_offsite_ml,
+            "carbon_use_g": self.carbon_use_g,
+            "carbon_embodied_g": self.carbon_embodied_g,
+            "adpe_mg_sbeq": self.adpe_mg_sbeq,
+        }
+        shown: dict[str, Any] = {
+            "energy_wh": self.energy_wh.as_json(),
+            "water_ml": self.water_ml.as_json(),
+            "carbon_g": self.carbon_g.as_json(),
+            "images": self.images,
+            "method": self.method,
+            "parts": {name: part.as_json() for name, part in parts.items() if part is not None},
+            "zone": self.zone,
+            "water_basis": self.water_basis,
+            "carbon_basis": self.carbon_basis,
+            "factor_set": self.factor_set,
+            "factors": [factor.as_json() if explain else factor.id for factor in self.factors],
+            "assumptions": list(self.assumptions),
+            "warnings": list(self.warnings),
+        }
+        if explain:
+            shown["steps"] = [step.as_json() for step in self.steps]
+        return shown

@@ -116,8 +116,8 @@ async def test_the_service_receives_the_fields_in_order_with_its_own_model_and_c
     }  # fmt: skip
     assert received.headers["authorization"] == f"Bearer {SECRET}"
     assert set(received.headers) == {
-        "host", "accept", "accept-encoding", "user-agent", "authorization", "content-type", "content-length", "connection",
-        "traceparent",
+        "host", "accept", "accept-encoding", "user-agent", "authorization", "content-type", "content-length",
+        "connection", "traceparent",
     }  # fmt: skip
 
 

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.footprint.factors import load_factors
+from gateway.footprint.places import find_place, zone_country
+from gateway.footprint.quantities import Site
+
+
+@pytest.mark.parametrize("zone", ["FR", "fr", "FRA", " FR ", "FR-COR"])
+def test_a_zone_leads_to_its_country(zone: str) -> None:
+    row = zone_country(zone, load_factors())
+
+    assert row is not None
+    assert row.country == "France"
+
+
+@pytest.mark.parametrize("zone", ["??", "ZZ", "", "EUROPE", "WORLD"])
+def test_another_name_is_no_country(zone: str) -> None:
+    assert zone_country(zone, load_factors()) is None
+
+
+def test_part_of_a_country_uses_the_countrys_value_with_wider_bounds() -> None:
+    part, whole = (find_place(Site(zone=zone), load_factors()) for zone in ("US-NW-BPAT", "US"))
+
+    assert part.zone == "US-NW-BPAT"
+    assert part.intensity.value == whole.intensity.value == pytest.approx(383.55)
+    assert part.intensity.spread.up > whole.intensity.spread.up
+    assert "whole country" in part.carbon_basis
+    assert any("United States" in sentence for sentence in part.assumptions)
+
+
+def test_an_unknown_zone_is_the_world_and_says_so() -> None:
+    place = find_place(Site(provider="openai"), load_factors())
+
+    assert place.zone is None
+    assert place.intensity.value == pytest.approx(472.94)
+    assert place.ewif.value == pytest.approx(4.81)
+    assert place.warnings[0].startswith("unknown_zone:")
+
+
+def test_a_cloud_region_brings_its_own_zone_pue_and_wue() -> None:
+    place = find_place(Site(provider="aws", region="eu-north-1"), load_factors())
+
+    assert (place.zone, place.pue.value, place.wue.value) == ("SE", 1.10, 0.02)
+    assert place.water_basis == "mixed"
+    assert (place.pue.use.year, place.wue.use.year) == (2024, 2024)
+
+
+@pytest.mark.parametrize(
+    ("provider", "region", "zone"),
+    [
+        ("azure", "Sweden Central", "SE"),
+        ("azure-openai", "swedencentral", "SE"),
+        ("vertex", "europe-north1", "FI"),
+        ("bedrock", "us-east-1", "US-MIDA-PJM"),
+    ],
+)
+def test_providers_and_regions_are_found_in_common_spellings(provider: str, region: str, zone: str) -> None:
+    assert find_place(Site(provider=provider, region=region), load_factors()).zone == zone
+
+
+def test_the_operators_own_values_win() -> None:
+    site = Site(provider="aws", region="eu-north-1", zone="FR", pue=1.3, wue_l_per_kwh=0.0)
+    place = find_place(site, load_factors())
+
+    assert (place.zone, place.pue.value, place.wue.value) == ("FR", 1.3, 0.0)
+    assert place.water_basis == "consumption"
+
+
+def test_a_region_name_of_a_cloud_says_nothing_about_ones_own_machines() -> None:
+    place = find_place(Site(provider="self", region="eu-north-1"), load_factors())
+
+    assert place.zone is None
+    assert place.pue.use.id == "pue.unknown_self"
+
+
+def test_a_reading_replaces_the_yearly_intensity() -> None:
+    site = Site(zone="SE", carbon_intensity_g_per_kwh=12.5, carbon_intensity_source="a feed")
+    place = find_place(site, load_factors())
+
+    assert (place.intensity.value, place.intensity.use.source) == (12.5, "a feed")
+    assert "reading" in place.carbon_basis
+
+
+def test_a_country_without_a_water_factor_uses_the_world_with_wider_bounds() -> None:
+    place = find_place(Site(zone="SG"), load_factors())
+
+    assert place.ewif.value == pytest.approx(4.81)
+    assert place.ewif.spread.up == pytest.approx(0.8)
+    assert any("Singapore" in sentence for sentence in place.assumptions)
+
+
+def test_fleet_values_are_wider_than_those_of_a_region() -> None:
+    region = find_place(Site(provider="aws", region="eu-north-1"), load_factors())
+    fleet = find_place(Site(provider="aws", zone="SE"), load_factors())
+
+    assert fleet.pue.spread.up > region.pue.spread.up
+    assert fleet.wue.spread.up > region.wue.spread.up

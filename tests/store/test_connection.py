@@ -1,0 +1,86 @@
+"""Connections that never repeat a call, and servers that are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from gateway.errors import StoreError
+from gateway.store.connection import MAX_CONNECTIONS, check_server, connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+
+async def test_texts_come_back_as_texts(redis: Redis) -> None:
+    await redis.set("name", "été")
+
+    assert await redis.get("name") == "été"
+
+
+@pytest.mark.parametrize("url", ["http://store", "", "redis://:se%cret@host:port", "unix:/x?db=a"])
+def test_a_url_that_is_not_one_of_redis_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(StoreError, match="must start with redis://") as refused:
+        connect(url, timeout_ms=100)
+    assert "cret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+async def test_a_call_is_sent_once_even_if_its_reply_is_lost(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    async def cut_before_the_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay to the store, and hang up where the reply to INCR would pass."""
+        upstream, downstream = await asyncio.open_unix_connection(unquote(redis_url.removeprefix("unix://")))
+        while sent := await reader.read(65536):
+            downstream.write(sent)
+            received = await upstream.read(65536)
+            if b"INCR" in sent:
+                break
+            writer.write(received)
+        for stream in (downstream, writer):
+            stream.close()
+            await stream.wait_closed()
+
+    path = tmp_path / "relay.sock"
+    async with await asyncio.start_unix_server(cut_before_the_reply, path):
+        relayed = connect(f"unix://{path}", timeout_ms=500)
+        with pytest.raises(RedisConnectionError):
+            await relayed.incr("spent")
+        await relayed.aclose()
+
+    assert await redis.get("spent") == "1"
+
+
+async def test_more_calls_than_connections_wait_for_their_turn(redis: Redis) -> None:
+    answers = await asyncio.gather(*(redis.incr("calls") for _ in range(4 * MAX_CONNECTIONS)))
+
+    assert sorted(answers) == list(range(1, 4 * MAX_CONNECTIONS + 1))
+    assert len(await redis.client_list()) <= MAX_CONNECTIONS
+
+
+async def test_our_own_server_is_good_enough(redis: Redis) -> None:
+    await check_server(redis)
+
+
+async def test_a_server_that_may_evict_budgets_is_refused(redis: Redis) -> None:
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(StoreError, match="set maxmemory-policy to noeviction"):
+            await check_server(redis)
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    redis = connect(f"unix://{tmp_path}/nobody.sock", timeout_ms=100)
+
+    with pytest.raises(StoreError, match="does not answer"):
+        await check_server(redis)
+    await redis.aclose()

@@ -1,0 +1,86 @@
+"""Managing API keys: issuing, listing, revoking.
+
+Org admins stay within their org; nobody hands out or takes back a role above its own. Refuses to know how
+keys are made and kept.
+"""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, delete, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
+from gateway.api.auth import outranks, provide_administrator
+from gateway.errors import NotAllowed, NotFound
+from gateway.identity.registry import KeyRegistry
+from gateway.identity.subject import Role, Subject
+
+LARGEST_BODY_BYTES = 16_384
+
+
+class NewKey(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom a key speaks for. `org` is the caller's own where it is left out."""
+
+    org: str | None = None
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+    role: Role = Role.MEMBER
+
+
+@post("/keys", request_max_body_size=LARGEST_BODY_BYTES)
+async def create_key(
+    data: JSONBody[NewKey], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+) -> IssuedKeyAnswer:
+    """Issue a key. The answer is the only place where it can be read."""
+    org = administrator.org if data.org is None else data.org
+    if not _manages(administrator, org):
+        raise NotAllowed("You may issue keys for your own org only.", param="org")
+    if not outranks(administrator, data.role):
+        raise NotAllowed("You may not issue a key with a role above your own.", param="role")
+    issued = await keys.create(org=org, team=data.team, user=data.user, labels=data.labels, role=data.role)
+    return issued_key_answer(issued)
+
+
+@get("/keys")
+async def list_keys(
+    administrator: NamedDependency[Subject],
+    keys: NamedDependency[KeyRegistry],
+    org: Annotated[str | None, QueryParameter(description="Only the keys of this org")] = None,
+) -> KeysAnswer:
+    """The keys of the caller's org, or of all orgs for platform admins; newest first."""
+    if administrator.role is not Role.PLATFORM_ADMIN:
+        if org not in {None, administrator.org}:
+            return KeysAnswer(data=[])
+        org = administrator.org
+    return KeysAnswer(data=[key_answer(entry) for entry in await keys.listing(org)])
+
+
+@delete("/keys/{key_id:str}", status_code=200)
+async def revoke_key(
+    key_id: FromPath[str], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+) -> KeyAnswer:
+    """Revoke a key: at once here, within five seconds everywhere. A revoked key stays in the list."""
+    entry = await keys.entry(key_id)
+    if entry is None or not _manages(administrator, entry.subject.org):
+        raise NotFound("There is no such key.", code="key_not_found", param="id")
+    if not outranks(administrator, entry.subject.role):
+        raise NotAllowed("You may not revoke a key with a role above your own.")
+    await keys.revoke(key_id)
+    return key_answer(await keys.entry(key_id) or entry)
+
+
+def admin_router() -> Router:
+    """What administrators do below `/eco/v1`."""
+    return Router(
+        path="/eco/v1",
+        route_handlers=[create_key, list_keys, revoke_key],
+        dependencies={"administrator": Provide(provide_administrator)},
+        tags=["admin"],
+    )
+
+
+def _manages(administrator: Subject, org: str) -> bool:
+    return administrator.role is Role.PLATFORM_ADMIN or administrator.org == org

@@ -1,0 +1,354 @@
+"""The shapes of the eco side's answers.
+
+Invariant: a value that is not known is left out, never 0 and never made up. Units are in the names of fields.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.identity.registry import IssuedKey, KeyEntry
+from gateway.identity.subject import Subject
+from gateway.usage.entries import Amounts
+from gateway.usage.pages import StoredEntry, StoredRequest
+from gateway.usage.periods import Period, rfc3339
+from gateway.usage.totals import Sum, UsageRow
+
+UWH_PER_WH = 1_000_000
+UL_PER_ML = 1_000
+UG_PER_G = 1_000_000
+
+UNITS = {
+    "energy_wh": "Wh of facility energy (PUE included)",
+    "water_ml": "mL consumed, on site and at power plants",
+    "carbon_g": "g CO2e, location-based use and embodied",
+    "images": "images",
+}
+METHOD = (
+    "Sums of what the ledger charged for each request: central estimates, with 90 % bands added up as _range."
+)
+
+
+class SubjectAnswer(msgspec.Struct, omit_defaults=True):
+    """Whose request it was. `key` is a public id."""
+
+    org: str
+    key: str
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+
+
+class RangeAnswer(msgspec.Struct, omit_defaults=True):
+    """The bounds around a central value; `low` is left out where it is not known."""
+
+    high: float
+    low: float | None = None
+
+
+class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged."""
+
+    start: str
+    end: str
+    group: dict[str, str | None]
+    requests: int
+    refused: int
+    images: int
+    energy_wh: float
+    energy_wh_range: RangeAnswer
+    water_ml: float
+    water_ml_range: RangeAnswer
+    carbon_g: float
+    carbon_g_range: RangeAnswer
+    basis: Literal["settled", "estimate", "mixed"] | None = None
+
+
+class PeriodAnswer(msgspec.Struct):
+    """The period that an answer covers, `start` included and `end` excluded."""
+
+    start: str
+    end: str
+    timezone: str
+
+
+class UsageAnswer(msgspec.Struct):
+    """Usage by time and group. Buckets without requests are left out."""
+
+    data: list[UsageItem]
+    period: PeriodAnswer
+    window: str
+    group_by: list[str]
+    units: dict[str, str]
+    method: str
+
+
+class ChargeAnswer(msgspec.Struct):
+    """What budgets were charged."""
+
+    energy_wh: float
+    water_ml: float
+    carbon_g: float
+    images: int
+
+
+class EntryAnswer(msgspec.Struct):
+    """One entry of the journal about a request: what it added to budgets, by the bound that they count."""
+
+    kind: str
+    time: str
+    central: ChargeAnswer
+    high: ChargeAnswer
+
+
+class RequestItem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One request. `images` were charged; `footprint` is the newest estimate of the whole request."""
+
+    id: str
+    time: str
+    subject: SubjectAnswer
+    model: str
+    upstream_model: str | None = None
+    deployment: str | None = None
+    zone: str | None = None
+    route: str
+    decision: str
+    because: list[str] = []
+    outcome: str
+    status: int | None = None
+    images: int
+    images_requested: int
+    size: str | None = None
+    quality: str | None = None
+    footprint: dict[str, Any] = {}
+    basis: str
+    charge: ChargeAnswer
+    sources: list[Any]
+    warnings: list[str] = []
+    duration_ms: float | None = None
+    policies: list[dict[str, Any]] = []
+
+
+class RequestAnswer(RequestItem, omit_defaults=True, kw_only=True):
+    """One request with everything that led to it and everything that was journaled about it."""
+
+    updated: str
+    candidates: list[dict[str, Any]] = []
+    attempts: list[Any] = []
+    usage: dict[str, Any] | None = None
+    trace_id: str | None = None
+    retry_count: int | None = None
+    policy_version: str | None = None
+    entries: list[EntryAnswer] = []
+
+
+class RequestsAnswer(msgspec.Struct):
+    """A page of requests, newest first; `next` is the `cursor` of the page after, null on the last."""
+
+    data: list[RequestItem]
+    next: str | None
+
+
+class WindowAnswer(msgspec.Struct):
+    """The stretch of time that a budget counts over, `start` included and `end` excluded."""
+
+    kind: str
+    every: str
+    start: str
+    end: str
+    timezone: str
+
+
+class BudgetItem(msgspec.Struct, kw_only=True):
+    """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts."""
+
+    policy: str
+    org: str
+    scope: dict[str, str]
+    window: WindowAnswer
+    dimension: str
+    unit: str
+    limit: float
+    used: float
+    held: float
+    remaining: float
+    bound: str
+    mode: str
+
+
+class BudgetsAnswer(msgspec.Struct):
+    """The budgets whose amounts the caller may see."""
+
+    data: list[BudgetItem]
+
+
+class MeAnswer(msgspec.Struct):
+    """The caller, as its key says, with its budgets."""
+
+    subject: SubjectAnswer
+    role: str
+    budgets: list[BudgetItem]
+
+
+class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A key without its secret."""
+
+    id: str
+    org: str
+    role: str
+    created_at: str
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+    revoked_at: str | None = None
+
+
+class IssuedKeyAnswer(KeyAnswer, omit_defaults=True, kw_only=True):
+    """A new key. `key` is shown this once."""
+
+    key: str
+
+
+class KeysAnswer(msgspec.Struct):
+    """Keys, newest first, revoked ones too."""
+
+    data: list[KeyAnswer]
+
+
+def subject_answer(subject: Subject) -> SubjectAnswer:
+    return SubjectAnswer(
+        org=subject.org, key=subject.key, team=subject.team, user=subject.user, labels=subject.labels
+    )
+
+
+def usage_item(row: UsageRow, period: Period) -> UsageItem:
+    """A row of usage with local times."""
+    return UsageItem(
+        start=rfc3339(row.start_ms, period.zone),
+        end=rfc3339(row.end_ms, period.zone),
+        group=row.group,
+        requests=row.requests,
+        refused=row.refused,
+        images=row.images,
+        energy_wh=row.energy_uwh.central / UWH_PER_WH,
+        energy_wh_range=_range(row.energy_uwh, UWH_PER_WH),
+        water_ml=row.water_ul.central / UL_PER_ML,
+        water_ml_range=_range(row.water_ul, UL_PER_ML),
+        carbon_g=row.carbon_ug.central / UG_PER_G,
+        carbon_g_range=_range(row.carbon_ug, UG_PER_G),
+        basis=_basis(row),
+    )
+
+
+def period_answer(period: Period) -> PeriodAnswer:
+    return PeriodAnswer(
+        start=rfc3339(period.start_ms, period.zone),
+        end=rfc3339(period.end_ms, period.zone),
+        timezone=period.zone.key,
+    )
+
+
+def request_item(stored: StoredRequest) -> RequestItem:
+    """A request as it stands in a list."""
+    return RequestItem(**_request_fields(stored))
+
+
+def request_answer(stored: StoredRequest) -> RequestAnswer:
+    """A request with its provenance."""
+    record = stored.record
+    return RequestAnswer(
+        **_request_fields(stored),
+        updated=rfc3339(stored.updated_at_ms),
+        candidates=record.candidates,
+        attempts=list(record.attempts),
+        usage=record.usage,
+        trace_id=record.trace_id,
+        retry_count=record.retry_count,
+        policy_version=record.policy_version,
+        entries=[_entry(entry) for entry in stored.entries],
+    )
+
+
+def key_answer(entry: KeyEntry) -> KeyAnswer:
+    """What may be shown of a key."""
+    return KeyAnswer(**_key_fields(entry))
+
+
+def issued_key_answer(issued: IssuedKey) -> IssuedKeyAnswer:
+    """A new key with its secret."""
+    return IssuedKeyAnswer(key=issued.key, **_key_fields(issued.entry))
+
+
+def _request_fields(stored: StoredRequest) -> dict[str, Any]:
+    record = stored.record
+    return {
+        "id": stored.id,
+        "time": rfc3339(stored.at_ms),
+        "subject": SubjectAnswer(
+            org=stored.org, key=record.key, team=record.team, user=record.user, labels=record.labels
+        ),
+        "model": record.model,
+        "upstream_model": record.upstream_model,
+        "deployment": record.deployment,
+        "zone": record.zone,
+        "route": record.route,
+        "decision": record.decision,
+        "because": record.because,
+        "outcome": record.outcome,
+        "status": record.status,
+        "images": stored.charge.images,
+        "images_requested": record.images_requested,
+        "size": record.size,
+        "quality": record.quality,
+        "footprint": record.footprint,
+        "basis": record.basis,
+        "charge": _charge(stored.charge),
+        "sources": list(record.footprint.get("factors", [])),
+        "warnings": record.warnings,
+        "duration_ms": record.duration_ms,
+        "policies": record.policies,
+    }
+
+
+def _key_fields(entry: KeyEntry) -> dict[str, Any]:
+    subject = entry.subject
+    return {
+        "id": entry.id,
+        "org": subject.org,
+        "team": subject.team,
+        "user": subject.user,
+        "labels": subject.labels,
+        "role": subject.role.value,
+        "created_at": rfc3339(entry.created_at_ms),
+        "revoked_at": None if entry.revoked_at_ms is None else rfc3339(entry.revoked_at_ms),
+    }
+
+
+def _entry(entry: StoredEntry) -> EntryAnswer:
+    return EntryAnswer(
+        kind=entry.kind,
+        time=rfc3339(entry.at_ms),
+        central=_charge(entry.central),
+        high=_charge(entry.high),
+    )
+
+
+def _charge(amounts: Amounts) -> ChargeAnswer:
+    return ChargeAnswer(
+        energy_wh=amounts.energy_uwh / UWH_PER_WH,
+        water_ml=amounts.water_ul / UL_PER_ML,
+        carbon_g=amounts.carbon_ug / UG_PER_G,
+        images=amounts.images,
+    )
+
+
+def _range(total: Sum, scale: int) -> RangeAnswer:
+    return RangeAnswer(high=total.high / scale, low=None if total.low is None else total.low / scale)
+
+
+def _basis(row: UsageRow) -> Literal["settled", "estimate", "mixed"] | None:
+    if row.settled and row.estimated:
+        return "mixed"
+    if row.settled or row.estimated:
+        return "settled" if row.settled else "estimate"
+    return None

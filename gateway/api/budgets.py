@@ -1,0 +1,136 @@
+"""The budgets that a caller may see, with their balances.
+
+A budget has one counter for each scope that someone in the caller's reach has. Refuses to know how budgets
+match and how counters are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from gateway.api.answers import BudgetItem, WindowAnswer
+from gateway.budgets.matching import counters_for, shown_scope, visible_to
+from gateway.budgets.windows import moment
+from gateway.errors import LedgerUnavailable, WindowMoved
+from gateway.identity.subject import Role, Subject
+from gateway.usage.periods import rfc3339
+from gateway.usage.visibility import Visibility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from gateway.budgets.holds import Balance
+    from gateway.budgets.ledger import Ledger
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.budgets.policy import PolicySet
+    from gateway.identity.registry import KeyRegistry
+
+WINDOW_TRIES = 3
+ANYTHING = "*"
+
+
+async def subjects_in_reach(caller: Subject, keys: KeyRegistry) -> list[Subject]:
+    """The caller, and for admins everyone with a live key whom they may see."""
+    if caller.role not in {Role.PLATFORM_ADMIN, Role.ORG_ADMIN, Role.TEAM_ADMIN}:
+        return [caller]
+    visibility = Visibility.of(caller)
+    others = await keys.subjects(visibility.org)
+    return [caller, *(subject for subject in others if subject in visibility and subject != caller)]
+
+
+async def budget_rows(
+    policies: PolicySet,
+    subjects: Iterable[Subject],
+    caller: Subject,
+    ledger: Ledger,
+    now: datetime,
+    *,
+    models: Sequence[str] = (),
+) -> list[BudgetItem]:
+    """One row per dimension of every counter that the subjects have and the caller may see.
+
+    `models` are the names that clients may use: a budget per model has one counter for each. Raises
+    `LedgerUnavailable`.
+    """
+    by_org: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        by_org.setdefault(subject.org, []).append(subject)
+    rows = []
+    for org, members in sorted(by_org.items()):
+        matched, balances = await _balances(policies, members, caller, ledger, org, now=now, models=models)
+        for match, balance in zip(matched, balances, strict=True):
+            rows += _rows(org, match, balance)
+    return rows
+
+
+async def _balances(
+    policies: PolicySet,
+    members: Sequence[Subject],
+    caller: Subject,
+    ledger: Ledger,
+    org: str,
+    *,
+    now: datetime,
+    models: Sequence[str],
+) -> tuple[list[MatchedBudget], list[Balance]]:
+    """The counters of one org with their balances, in the windows of the store's clock."""
+    for _ in range(WINDOW_TRIES):
+        matched = _counters(policies, members, caller, now, models)
+        try:
+            return matched, await ledger.balances(org, [match.counter for match in matched])
+        except WindowMoved as moved:
+            now = moment(moved.now_ms)
+    msg = "the store's time is in no window of the budgets"
+    raise LedgerUnavailable(msg)
+
+
+def _counters(
+    policies: PolicySet, members: Sequence[Subject], caller: Subject, now: datetime, models: Sequence[str]
+) -> list[MatchedBudget]:
+    """Every counter that some request of a member would count against, in the order of the policies."""
+    found: dict[str, MatchedBudget] = {}
+    for subject in members:
+        for model in _values(policies, "model", models):
+            for route in _values(policies, "route", ()):
+                for match in counters_for(policies, subject, model=model, route=route, now=now):
+                    if visible_to(match.budget, match.counter.scope, caller):
+                        found.setdefault(match.counter.id, match)
+    order = {budget.name: number for number, budget in enumerate(policies.budgets)}
+    return sorted(found.values(), key=lambda match: (order[match.budget.name], match.counter.id))
+
+
+def _values(policies: PolicySet, attribute: str, known: Sequence[str]) -> list[str]:
+    """The values of a request's attribute that make a difference to budgets; any one will do if none does."""
+    involved = [budget for budget in policies.budgets if attribute in (*budget.match, *budget.per)]
+    named = {value for budget in involved for value in budget.match.get(attribute, ())} - {ANYTHING}
+    return sorted(named | set(known if involved else ())) or [""]
+
+
+def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
+    budget, zone = match.budget, ZoneInfo(match.budget.timezone)
+    window = WindowAnswer(
+        kind=budget.window.kind,
+        every=budget.window.every,
+        start=rfc3339(balance.bucket.start_ms, zone),
+        end=rfc3339(balance.bucket.end_ms, zone),
+        timezone=budget.timezone,
+    )
+    return [
+        BudgetItem(
+            policy=budget.name,
+            org=org,
+            scope=shown_scope(match.counter.scope),
+            window=window,
+            dimension=dimension.value,
+            unit=dimension.unit,
+            limit=dimension.shown(limit),
+            used=dimension.shown(balance.used[dimension]),
+            held=dimension.shown(balance.held[dimension]),
+            remaining=dimension.shown(max(0, limit - balance.used[dimension] - balance.held[dimension])),
+            bound=budget.bound,
+            mode=budget.mode,
+        )
+        for dimension, limit in match.counter.limits.items()
+    ]

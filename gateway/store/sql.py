@@ -1,0 +1,200 @@
+"""The SQL database: one SQLite file by default, PostgreSQL by URL, migrated to its newest shape when opened.
+
+Invariant: `open_database` returns only when the tables have the shape that this version of the code expects,
+however many processes open at once. Knows connections, transactions and migrations; it does not know what
+the rows mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import threading
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, NullPool, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from gateway.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy import Connection, Table
+
+FILE_NAME = "ecogate.sqlite3"
+MIGRATIONS = Path(__file__).with_name("migrations")
+BUSY_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5
+POOL_TIMEOUT_S = 5
+# Any constant will do, as long as every ecogate uses the same: "ecogate" in ASCII.
+MIGRATION_LOCK = 0x65636F67617465
+WRITES = {"ecogate_writes": True}
+# Alembic keeps the migration under way in a global of the process.
+_IN_THIS_PROCESS = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Connections to one database. Everything that goes wrong on the way there is a `StoreError`."""
+
+    engine: AsyncEngine
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads."""
+        with _store_errors():
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes: committed at the end of the block, rolled back by an exception."""
+        with _store_errors():
+            async with self.engine.connect() as connection:
+                await connection.execution_options(**WRITES)
+                async with connection.begin():
+                    yield connection
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
+
+    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """An INSERT that knows `on_conflict_...` in the dialect of this database."""
+        return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
+
+    async def ping(self) -> None:
+        """Raises `StoreError` when the database does not answer."""
+        async with self.reading() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+async def open_database(url: str | None, data_dir: Path) -> Database:
+    """The database at `url`, or the SQLite file in `data_dir`, migrated.
+
+    Raises `StoreError` for a URL of another kind, a missing driver and an unreachable server; its message
+    never holds the URL, which may carry a password.
+    """
+    target = _target(url, data_dir)
+    try:
+        await asyncio.to_thread(migrate, target)
+        return Database(_engine(target))
+    except ModuleNotFoundError as error:
+        msg = "PostgreSQL needs its driver: install ecogate[postgres]"
+        raise StoreError(msg) from error
+    except (SQLAlchemyError, OSError) as error:
+        msg = f"the SQL database could not be opened ({_cause(error)})"
+        raise StoreError(msg) from error
+
+
+def migrate(target: URL) -> None:
+    """Bring the tables to the newest shape. Processes that start together take turns."""
+    engine = create_engine(_driver(target, is_async=False), poolclass=NullPool, hide_parameters=True)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with _IN_THIS_PROCESS, _turn(target), engine.connect() as connection:
+        _prepare(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+@contextmanager
+def _turn(target: URL) -> Iterator[None]:
+    """Hold the file lock that stands beside a SQLite file; PostgreSQL has its own lock, see `_prepare`."""
+    if target.get_backend_name() != "sqlite" or target.database is None:
+        yield
+        return
+    path = Path(target.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Held by the session, which ends with the migration: this engine pools nothing.
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
+    else:
+        # Written into the file once; asking for it without the lock can fail although a timeout is set.
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    connection.commit()
+
+
+def _target(url: str | None, data_dir: Path) -> URL:
+    if url is None:
+        return URL.create("sqlite", database=str(data_dir / FILE_NAME))
+    try:
+        target = make_url(url)
+    except ArgumentError as error:
+        msg = "the database URL cannot be read"
+        raise StoreError(msg) from error
+    scheme = target.drivername.split("+")[0]
+    if scheme in {"postgresql", "postgres"}:
+        return target.set(drivername="postgresql")
+    if scheme == "sqlite" and target.database not in {None, "", ":memory:"}:
+        return target.set(drivername="sqlite")
+    msg = "the database URL must begin with postgresql:// or be sqlite:/// with a file"
+    raise StoreError(msg)
+
+
+def _driver(target: URL, *, is_async: bool) -> URL:
+    if target.drivername == "postgresql":
+        url = target.set(drivername="postgresql+psycopg")
+        if "connect_timeout" in url.query:
+            return url
+        return url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+    return target.set(drivername="sqlite+aiosqlite" if is_async else "sqlite+pysqlite")
+
+
+def _engine(target: URL) -> AsyncEngine:
+    url = _driver(target, is_async=True)
+    if target.drivername == "postgresql":
+        return create_async_engine(url, hide_parameters=True, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
+    engine = create_async_engine(url, hide_parameters=True, pool_timeout=POOL_TIMEOUT_S)
+
+    # The driver's own transactions begin late and as readers, which then cannot always become writers.
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(dbapi_connection: Any, _: Any) -> None:
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        # A journal entry leaves Redis once it is committed here, so a commit must survive a power cut.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("ecogate_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        msg = f"the SQL database did not answer ({_cause(error)})"
+        raise StoreError(msg) from error
+
+
+def _cause(error: BaseException) -> str:
+    """The kind of the error alone: messages of drivers may hold addresses, statements and values."""
+    return type(getattr(error, "orig", None) or error).__name__

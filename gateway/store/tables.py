@@ -1,0 +1,145 @@
+"""The SQL tables: API keys, the journal's lasting copy and the requests that usage is counted from.
+
+Times are integers (milliseconds since the epoch, UTC) and amounts are the ledger's integers, so that SQLite
+and PostgreSQL hold the same values. A row of `journal` never changes once written. This module knows columns
+and keys; it does not know what a query may show to whom.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Labels = JSON().with_variant(JSONB(), "postgresql")
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("pepper_id", String(16), nullable=False),
+    Column("org", String(64), nullable=False),
+    Column("team", String(64)),
+    Column("user", String(64)),
+    Column("labels", Labels, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+    Index(None, "org", "created_at_ms"),
+)
+
+# `stream` is `journal` or `refusals`: entry ids are unique within one stream only.
+journal = Table(
+    "journal",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("entry_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("hold", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("central_energy_uwh", BigInteger, nullable=False),
+    Column("central_water_ul", BigInteger, nullable=False),
+    Column("central_carbon_ug", BigInteger, nullable=False),
+    Column("central_images", BigInteger, nullable=False),
+    Column("high_energy_uwh", BigInteger, nullable=False),
+    Column("high_water_ul", BigInteger, nullable=False),
+    Column("high_carbon_ug", BigInteger, nullable=False),
+    Column("high_images", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+    Index(None, "org", "request_id"),
+)
+
+# Which counters an entry changed, so that a counter can be rebuilt and checked from SQL.
+postings = Table(
+    "postings",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("entry_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("counter", Text, nullable=False),
+    Column("bucket_start_ms", BigInteger, nullable=False),
+    Column("bound", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["org", "stream", "entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
+    ),
+    Index(None, "org", "bucket_start_ms"),
+)
+
+# An entry that could not be read, with its fields as JSON text (`bytes` that are no UTF-8 as base64).
+journal_rejects = Table(
+    "journal_rejects",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("stream", Text, primary_key=True),
+    Column("entry_id", Text, primary_key=True),
+    Column("fields", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rejected_at_ms", BigInteger, nullable=False),
+)
+
+# One row per request: amounts summed over its journal entries, what its newest record says, the time of its
+# first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
+# `*_low_*` is null where the record's footprint says nothing about a lower bound.
+requests = Table(
+    "requests",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    Column("team", Text),
+    Column("user", Text),
+    Column("key", Text, nullable=False),
+    Column("labels", Labels, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("deployment", Text),
+    Column("zone", Text),
+    Column("route", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("energy_uwh", BigInteger, nullable=False),
+    Column("water_ul", BigInteger, nullable=False),
+    Column("carbon_ug", BigInteger, nullable=False),
+    Column("energy_low_uwh", BigInteger),
+    Column("water_low_ul", BigInteger),
+    Column("carbon_low_ug", BigInteger),
+    Column("energy_high_uwh", BigInteger, nullable=False),
+    Column("water_high_ul", BigInteger, nullable=False),
+    Column("carbon_high_ug", BigInteger, nullable=False),
+    Column("record_stream", Text, nullable=False),
+    Column("record_entry_id", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
+    ),
+    Index(None, "id"),
+    Index(None, "at_ms"),
+    Index(None, "org", "at_ms"),
+    Index(None, "org", "team", "at_ms"),
+    Index(None, "org", "user", "at_ms"),
+    Index(None, "org", "key", "at_ms"),
+)

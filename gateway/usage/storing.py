@@ -1,0 +1,235 @@
+"""Journal entries into SQL: each counted once, in one transaction with the request that it belongs to.
+
+Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, at every
+commit, whatever was delivered twice. Knows how a request's row follows from its entries; it does not know
+where the entries come from.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from gateway.store.tables import journal, journal_rejects, postings, requests
+from gateway.usage.entries import Amounts
+from gateway.usage.record import Record, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Row, Select
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from gateway.store.sql import Database
+    from gateway.usage.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is known of one request so far, and when its first and its newest entry were written."""
+
+    at_ms: int
+    updated_at_ms: int
+    central: Amounts
+    high: Amounts
+    record: Record
+    record_entry: tuple[str, str]  # stream and id of the entry that the record stands in
+
+    def with_entry(self, entry: Entry) -> Request:
+        newest = entry.at_ms >= self.updated_at_ms
+        return replace(
+            self,
+            at_ms=min(self.at_ms, entry.at_ms),
+            updated_at_ms=max(self.updated_at_ms, entry.at_ms),
+            central=self.central.plus(entry.central),
+            high=self.high.plus(entry.high),
+            record=entry.record if newest else self.record,
+            record_entry=(entry.stream, entry.entry_id) if newest else self.record_entry,
+        )
+
+
+async def store_entries(database: Database, org: str, entries: Sequence[Entry]) -> int:
+    """Store the entries of one org that are not stored yet; answers how many those were.
+
+    Raises `StoreError` when the database does not answer, and another SQLAlchemy error for a value that it
+    does not take; then nothing is stored.
+    """
+    async with database.writing() as connection:
+        if database.is_postgresql:
+            # One writer per org at a time: rows are read, summed and written back. SQLite has one anyway.
+            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(org))))
+        fresh = await _unknown(connection, org, entries)
+        if not fresh:
+            return 0
+        await connection.execute(journal.insert(), [_journal_row(entry) for entry in fresh])
+        posted = [row for entry in fresh for row in _posting_rows(entry)]
+        if posted:
+            await connection.execute(postings.insert(), posted)
+        known = await _requests(connection, org, {entry.request_id for entry in fresh})
+        for entry in sorted(fresh, key=lambda entry: entry.at_ms):
+            before = known.get(entry.request_id)
+            known[entry.request_id] = _first(entry) if before is None else before.with_entry(entry)
+        rows = [_request_row(request) for request in known.values()]
+        insert = database.insert(requests)
+        changed = {name: insert.excluded[name] for name in rows[0] if name not in {"org", "id"}}
+        await connection.execute(
+            insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
+        )
+    return len(fresh)
+
+
+async def store_reject(
+    database: Database, org: str, stream: str, entry_id: str, *, fields: Mapping[bytes, bytes], reason: str
+) -> None:
+    """Keep an entry that cannot be read, field by field, for a person to look at."""
+    row = {
+        "org": org,
+        "stream": stream,
+        "entry_id": entry_id,
+        "fields": json.dumps({_shown(name): _shown(value) for name, value in fields.items()}),
+        "reason": reason,
+        "rejected_at_ms": time.time_ns() // 1_000_000,
+    }
+    async with database.writing() as connection:
+        await connection.execute(database.insert(journal_rejects).values(row).on_conflict_do_nothing())
+
+
+def with_record() -> Select[Any]:
+    """A query for requests, each with the text of its newest record as `record`."""
+    newest = (
+        (journal.c.org == requests.c.org)
+        & (journal.c.stream == requests.c.record_stream)
+        & (journal.c.entry_id == requests.c.record_entry_id)
+    )
+    return select(requests, journal.c.record).join(journal, newest)
+
+
+async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
+    query = select(journal.c.stream, journal.c.entry_id).where(
+        journal.c.org == org, journal.c.entry_id.in_([entry.entry_id for entry in entries])
+    )
+    stored = {(row.stream, row.entry_id) for row in await connection.execute(query)}
+    return [entry for entry in entries if (entry.stream, entry.entry_id) not in stored]
+
+
+async def _requests(connection: AsyncConnection, org: str, ids: set[str]) -> dict[str, Request]:
+    query = with_record().where(requests.c.org == org, requests.c.id.in_(ids))
+    return {row.id: _request(row) for row in await connection.execute(query)}
+
+
+def _first(entry: Entry) -> Request:
+    return Request(
+        at_ms=entry.at_ms,
+        updated_at_ms=entry.at_ms,
+        central=entry.central,
+        high=entry.high,
+        record=entry.record,
+        record_entry=(entry.stream, entry.entry_id),
+    )
+
+
+def _request(row: Row[Any]) -> Request:
+    return Request(
+        at_ms=row.at_ms,
+        updated_at_ms=row.updated_at_ms,
+        central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
+        high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
+        record=decode(row.record),
+        record_entry=(row.record_stream, row.record_entry_id),
+    )
+
+
+def _request_row(request: Request) -> dict[str, Any]:
+    record, central, high = request.record, request.central, request.high
+    return {
+        "org": record.org,
+        "id": record.id,
+        "at_ms": request.at_ms,
+        "updated_at_ms": request.updated_at_ms,
+        "team": record.team,
+        "user": record.user,
+        "key": record.key,
+        "labels": record.labels,
+        "model": record.model,
+        "deployment": record.deployment,
+        "zone": record.zone,
+        "route": record.route,
+        "decision": record.decision,
+        "outcome": record.outcome,
+        "basis": record.basis,
+        "images": central.images,
+        "energy_uwh": central.energy_uwh,
+        "water_ul": central.water_ul,
+        "carbon_ug": central.carbon_ug,
+        "energy_low_uwh": _low(record, "energy_wh", central.energy_uwh),
+        "water_low_ul": _low(record, "water_ml", central.water_ul),
+        "carbon_low_ug": _low(record, "carbon_g", central.carbon_ug),
+        "energy_high_uwh": high.energy_uwh,
+        "water_high_ul": high.water_ul,
+        "carbon_high_ug": high.carbon_ug,
+        "record_stream": request.record_entry[0],
+        "record_entry_id": request.record_entry[1],
+    }
+
+
+def _low(record: Record, field: str, central: int) -> int | None:
+    """The lower bound of a charge: as far below it as the footprint's is below its central value.
+
+    The journal carries central and high amounts only. A charge may be a part of the footprint (a late
+    correction) or nothing at all (a refusal), so the footprint's own bound would not fit it.
+    """
+    if central == 0:
+        return 0
+    quantity = record.footprint.get(field)
+    if not isinstance(quantity, dict):
+        return None
+    low, middle = quantity.get("low"), quantity.get("central")
+    if not isinstance(low, int | float) or not isinstance(middle, int | float) or middle <= 0:
+        return None
+    return round(central * low / middle)
+
+
+def _journal_row(entry: Entry) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "org": entry.org,
+        "stream": entry.stream,
+        "entry_id": entry.entry_id,
+        "kind": entry.kind,
+        "hold": entry.hold,
+        "request_id": entry.request_id,
+        "at_ms": entry.at_ms,
+        "record": entry.record_text,
+    }
+    for bound, amounts in (("central", entry.central), ("high", entry.high)):
+        row[f"{bound}_energy_uwh"] = amounts.energy_uwh
+        row[f"{bound}_water_ul"] = amounts.water_ul
+        row[f"{bound}_carbon_ug"] = amounts.carbon_ug
+        row[f"{bound}_images"] = amounts.images
+    return row
+
+
+def _posting_rows(entry: Entry) -> list[dict[str, Any]]:
+    return [
+        {
+            "org": entry.org,
+            "stream": entry.stream,
+            "entry_id": entry.entry_id,
+            "position": position,
+            "counter": posting.counter,
+            "bucket_start_ms": posting.bucket_start_ms,
+            "bound": posting.bound,
+        }
+        for position, posting in enumerate(entry.postings)
+    ]
+
+
+def _shown(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"base64:{base64.b64encode(value).decode()}"

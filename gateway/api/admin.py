@@ -8,11 +8,12 @@ from typing import Annotated
 
 import msgspec
 from litestar import Router, delete, get, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
+from gateway.api.parts import Part
 from gateway.errors import NotAllowed, NotFound
 from gateway.identity.registry import KeyRegistry
 from gateway.identity.subject import Role, Subject
@@ -32,7 +33,7 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
 
 @post("/keys", request_max_body_size=LARGEST_BODY_BYTES)
 async def create_key(
-    data: JSONBody[NewKey], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+    data: JSONBody[NewKey], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> IssuedKeyAnswer:
     """Issue a key. The answer is the only place where it can be read."""
     org = administrator.org if data.org is None else data.org
@@ -46,8 +47,8 @@ async def create_key(
 
 @get("/keys")
 async def list_keys(
-    administrator: NamedDependency[Subject],
-    keys: NamedDependency[KeyRegistry],
+    administrator: Part[Subject],
+    keys: Part[KeyRegistry],
     org: Annotated[str | None, QueryParameter(description="Only the keys of this org")] = None,
 ) -> KeysAnswer:
     """The keys of the caller's org, or of all orgs for platform admins; newest first."""
@@ -60,7 +61,7 @@ async def list_keys(
 
 @delete("/keys/{key_id:str}", status_code=200)
 async def revoke_key(
-    key_id: FromPath[str], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+    key_id: FromPath[str], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> KeyAnswer:
     """Revoke a key: at once here, within five seconds everywhere. A revoked key stays in the list."""
     entry = await keys.entry(key_id)

@@ -12,6 +12,7 @@ from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Charge, Di
 from gateway.budgets.counter import Bucket
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.scripts import Script
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
 from gateway.store.keyspace import ORGS
 from tests.budgets.ledger_builders import (
@@ -359,6 +360,7 @@ RESERVE_FIFTY = """
 import asyncio, sys
 from gateway.budgets.holds import Held
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.scripts import Script
 from gateway.store.connection import connect
 from tests.budgets.ledger_builders import Bucket, charge, counter
 
@@ -424,6 +426,14 @@ async def test_a_refusal_is_kept_for_review_and_counts_nothing(ledger: Ledger, r
     assert {name: entry[name] for name in ("hold", "record")} == {"hold": "h1", "record": RECORD}
     assert abs(int(entry["at"]) - now_ms()) < 2000
     assert await redis.keys("eg:{acme}:[ch]:*") == []
+
+
+async def test_refusals_that_nobody_reads_do_not_pile_up(ledger: Ledger, redis: Redis) -> None:
+    refuse = Script.load("refuse")
+    for n in range(400):
+        await refuse.run(redis, ["eg:{acme}:refusals"], [f"h{n}", RECORD, 100])
+
+    assert 100 <= await redis.xlen("eg:{acme}:refusals") <= 200
 
 
 async def test_consumers_can_read_an_orgs_streams_before_anything_is_settled(

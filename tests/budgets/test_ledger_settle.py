@@ -12,8 +12,10 @@ from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Bucket
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.scripts import Script
 from gateway.budgets.wire import OrgKeys
 from gateway.errors import HoldGone
+from gateway.store.keyspace import journal_key
 from tests.budgets.ledger_builders import (
     HOUR_MS,
     ORG,
@@ -218,6 +220,29 @@ async def test_a_hold_is_not_expired_before_its_lease_is_over(ledger: Ledger, re
 
     assert await ledger.expire_due() == 0
     assert before == await everything(redis)
+
+
+async def test_a_hold_that_is_renewed_while_a_reaper_works_stays_open(ledger: Ledger, redis: Redis) -> None:
+    """The reaper listed it as due; the script sees that it no longer is."""
+    names = OrgKeys(ORG)
+    before = await everything(redis)
+
+    keys = [names.hold("h1"), names.open_holds, journal_key(ORG)]
+    answer = await Script.load("expire").run(redis, keys, ["h1", 1000, 1000])
+
+    assert answer == ["early"]
+    assert before == await everything(redis)
+
+
+async def test_a_hold_that_cannot_be_read_does_not_keep_others_from_expiring(
+    ledger: Ledger, redis: Redis
+) -> None:
+    await ledger.reserve(ORG, "h2", [charge(1)], [BUDGET], RECORD)
+    await redis.hset(OrgKeys(ORG).hold("h1"), "counters", "not json")
+    await end_lease(redis, "h1", "h2")
+
+    assert await ledger.expire_due() == 1
+    assert await redis.zrange(OrgKeys(ORG).open_holds, 0, -1) == ["h1"]
 
 
 async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.budgets.amounts import Charge, Dimension
 from gateway.budgets.counter import Bucket
-from gateway.budgets.holds import Denied, Held
+from gateway.budgets.holds import Held
 from gateway.budgets.ledger import Ledger
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
 from tests.budgets.ledger_builders import (
@@ -28,7 +28,7 @@ from tests.budgets.ledger_builders import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from gateway.budgets.counter import Counter, Shortfall
+    from gateway.budgets.counter import Counter
 
 
 @pytest.fixture
@@ -40,12 +40,6 @@ async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) 
     answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
     assert isinstance(answer, Held)
     return answer
-
-
-async def denied(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> tuple[Shortfall, ...]:
-    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
-    assert isinstance(answer, Denied)
-    return answer.rows
 
 
 async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, redis: Redis) -> None:

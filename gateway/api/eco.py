@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 from litestar import MediaType, Request, Response, Router, get
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, QueryParameter, SkipValidation
 
 from gateway.api.answers import (
     METHOD,
@@ -155,7 +155,7 @@ async def budgets(
     subject: NamedDependency[Subject],
     keys: NamedDependency[KeyRegistry],
     ledger: NamedDependency[Ledger],
-    configuration: NamedDependency[Configuration],
+    configuration: NamedDependency[SkipValidation[Configuration]],
 ) -> BudgetsAnswer:
     """Every budget whose amounts the caller may see, one row per dimension that it limits."""
     reach = await subjects_in_reach(subject, keys)
@@ -166,7 +166,7 @@ async def budgets(
 async def me(
     subject: NamedDependency[Subject],
     ledger: NamedDependency[Ledger],
-    configuration: NamedDependency[Configuration],
+    configuration: NamedDependency[SkipValidation[Configuration]],
 ) -> MeAnswer:
     """Who the caller is, and the budgets that its own requests count against."""
     rows = await _rows(subject, [subject], ledger, configuration)

@@ -378,7 +378,7 @@ async def test_every_route_is_closed_without_a_key_and_open_to_its_roles(eco: Ec
 
     for (method, path), allowed in ROUTES.items():
         filled = path.replace("{request_id:str}", "req_none").replace("{key_id:str}", "key_none")
-        body = {} if method == "POST" else None
+        body: dict[str, str] | None = {} if method == "POST" else None
         assert (await eco.http.request(method, filled, json=body)).status_code == 401
         for who in roles:
             answer = await eco.ask(who, filled, method, json=body)

@@ -151,7 +151,7 @@ def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
 class Running:
     """The parts of one process, from `open` to its end."""
 
-    PARTS = ("configuration", "images", "keys", "ledger", "policies", "readiness", "telemetry", "usage")
+    PARTS = ("configuration", "images", "keys", "ledger", "readiness", "telemetry", "usage")
 
     def __init__(
         self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
@@ -204,7 +204,6 @@ class Running:
                 "images": images,
                 "keys": keys,
                 "ledger": ledger,
-                "policies": self._configuration.policies,
                 "readiness": Readiness(
                     {
                         "ledger": ledger.ping,

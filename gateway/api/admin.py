@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
 from gateway.api.errors import as_response
+from gateway.api.parts import Part
 from gateway.errors import InvalidRequest, NotAllowed, NotFound
 from gateway.identity.registry import KeyRegistry
 from gateway.identity.subject import Role, Subject
@@ -43,7 +44,7 @@ def _unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[dict[st
     exception_handlers={RecursionError: _unreadable, UnicodeDecodeError: _unreadable},
 )
 async def create_key(
-    data: JSONBody[NewKey], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+    data: JSONBody[NewKey], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> IssuedKeyAnswer:
     """Issue a key. The answer is the only place where it can be read."""
     org = administrator.org if data.org is None else data.org
@@ -57,8 +58,8 @@ async def create_key(
 
 @get("/keys")
 async def list_keys(
-    administrator: NamedDependency[Subject],
-    keys: NamedDependency[KeyRegistry],
+    administrator: Part[Subject],
+    keys: Part[KeyRegistry],
     org: Annotated[str | None, QueryParameter(description="Only the keys of this org")] = None,
 ) -> KeysAnswer:
     """The keys of the caller's org, or of all orgs for platform admins; newest first."""
@@ -71,7 +72,7 @@ async def list_keys(
 
 @delete("/keys/{key_id:str}", status_code=200)
 async def revoke_key(
-    key_id: FromPath[str], administrator: NamedDependency[Subject], keys: NamedDependency[KeyRegistry]
+    key_id: FromPath[str], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> KeyAnswer:
     """Revoke a key: at once here, within five seconds everywhere. A revoked key stays in the list."""
     entry = await keys.entry(key_id)

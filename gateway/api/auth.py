@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from litestar import Request
-from litestar.di import NamedDependency
 
+from gateway.api.parts import Part
 from gateway.errors import InvalidRequest, NotAllowed, NotAuthenticated
 from gateway.identity.registry import CHALLENGE, KeyRegistry
 from gateway.identity.subject import Role, Subject
@@ -20,12 +20,12 @@ ADMINS = (Role.PLATFORM_ADMIN, Role.ORG_ADMIN)
 RANKS = {Role.SERVICE: 0, Role.MEMBER: 0, Role.TEAM_ADMIN: 1, Role.ORG_ADMIN: 2, Role.PLATFORM_ADMIN: 3}
 
 
-async def provide_subject(request: Request[Any, Any, Any], keys: NamedDependency[KeyRegistry]) -> Subject:
+async def provide_subject(request: Request[Any, Any, Any], keys: Part[KeyRegistry]) -> Subject:
     """The holder of the request's key. Raises `NotAuthenticated`, or `InvalidRequest` for two credentials."""
     return await keys.authenticate(credential(request.scope["headers"]))
 
 
-async def provide_administrator(subject: NamedDependency[Subject]) -> Subject:
+async def provide_administrator(subject: Part[Subject]) -> Subject:
     """The caller, who may manage keys. Raises `NotAllowed`."""
     if subject.role not in ADMINS:
         raise NotAllowed("Your key's role may not do this.")

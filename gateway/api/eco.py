@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 from litestar import MediaType, Request, Response, Router, get
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, QueryParameter, SkipValidation
+from litestar.params import FromPath, QueryParameter
 
 from gateway.api.answers import (
     METHOD,
@@ -28,6 +28,7 @@ from gateway.api.answers import (
     usage_item,
 )
 from gateway.api.budgets import budget_rows, subjects_in_reach
+from gateway.api.parts import Part
 from gateway.api.sheets import CSV_TYPE, usage_csv
 from gateway.budgets.ledger import Ledger
 from gateway.errors import InvalidRequest, NotFound
@@ -80,8 +81,8 @@ async def provide_filters(
 @get("/usage", dependencies={"filters": Provide(provide_filters)})
 async def usage_totals(
     request: Request[Any, Any, Any],
-    subject: NamedDependency[Subject],
-    usage: NamedDependency[UsageQueries],
+    subject: Part[Subject],
+    usage: Part[UsageQueries],
     filters: NamedDependency[dict[str, str]],
     *,
     from_: From = None,
@@ -120,8 +121,8 @@ async def usage_totals(
 @get("/requests", dependencies={"filters": Provide(provide_filters)})
 async def requests_page(
     request: Request[Any, Any, Any],
-    subject: NamedDependency[Subject],
-    usage: NamedDependency[UsageQueries],
+    subject: Part[Subject],
+    usage: Part[UsageQueries],
     filters: NamedDependency[dict[str, str]],
     *,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 50,
@@ -141,7 +142,7 @@ async def requests_page(
 
 @get("/requests/{request_id:str}")
 async def request_by_id(
-    request_id: FromPath[str], subject: NamedDependency[Subject], usage: NamedDependency[UsageQueries]
+    request_id: FromPath[str], subject: Part[Subject], usage: Part[UsageQueries]
 ) -> RequestAnswer:
     """One request with its provenance: candidates, attempts, factors, and every journal entry about it."""
     stored = await usage.request(subject, request_id)
@@ -152,10 +153,10 @@ async def request_by_id(
 
 @get("/budgets")
 async def budgets(
-    subject: NamedDependency[Subject],
-    keys: NamedDependency[KeyRegistry],
-    ledger: NamedDependency[Ledger],
-    configuration: NamedDependency[SkipValidation[Configuration]],
+    subject: Part[Subject],
+    keys: Part[KeyRegistry],
+    ledger: Part[Ledger],
+    configuration: Part[Configuration],
 ) -> BudgetsAnswer:
     """Every budget whose amounts the caller may see, one row per dimension that it limits."""
     reach = await subjects_in_reach(subject, keys)
@@ -164,9 +165,9 @@ async def budgets(
 
 @get("/me")
 async def me(
-    subject: NamedDependency[Subject],
-    ledger: NamedDependency[Ledger],
-    configuration: NamedDependency[SkipValidation[Configuration]],
+    subject: Part[Subject],
+    ledger: Part[Ledger],
+    configuration: Part[Configuration],
 ) -> MeAnswer:
     """Who the caller is, and the budgets that its own requests count against."""
     rows = await _rows(subject, [subject], ledger, configuration)

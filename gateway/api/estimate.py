@@ -1,19 +1,17 @@
 """`POST /eco/v1/estimate`: the same body as a real request, answered with its price and its verdict."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from litestar import Request, post
-from litestar.di import NamedDependency  # noqa: TC002
 from litestar.params import QueryParameter
 
 from gateway.api.images import read_body
 from gateway.api.openapi import GenerationOperation, errors
-from gateway.identity.subject import Subject  # noqa: TC001
+from gateway.api.parts import Part
+from gateway.identity.subject import Subject
 from gateway.images.request import read_generation
 from gateway.lifecycle.dry_run import dry_run
-from gateway.lifecycle.serve import Images  # noqa: TC001
+from gateway.lifecycle.serve import Images
 
 
 @post(
@@ -25,8 +23,8 @@ from gateway.lifecycle.serve import Images  # noqa: TC001
 )
 async def estimate(
     request: Request[Any, Any, Any],
-    subject: NamedDependency[Subject],
-    images: NamedDependency[Images],
+    subject: Part[Subject],
+    images: Part[Images],
     explain: Annotated[bool, QueryParameter(description="Show every step, factor and source")] = False,
 ) -> dict[str, Any]:
     """What this body would cost, where it would go and whether budgets would admit it; nothing is sent."""

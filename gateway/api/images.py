@@ -4,28 +4,27 @@ Reads bytes into a strict request, hands it to a life, sends what came of it. Re
 and deployments.
 """
 
-from __future__ import annotations
-
 import asyncio
-from collections.abc import AsyncIterator  # noqa: TC003 - Litestar reads annotations
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Request, Router, get, post
-from litestar.di import NamedDependency  # noqa: TC002
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp  # noqa: TC002
+from litestar.params import FromPath
+from litestar.types import ASGIApp
 
 from gateway import telemetry as names
 from gateway.api.openapi import GenerationOperation, errors
+from gateway.api.parts import Part
 from gateway.api.request_ids import STATE_KEY
 from gateway.api.responses import ImageAnswer
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
-from gateway.identity.subject import Subject  # noqa: TC001
+from gateway.identity.subject import Subject
 from gateway.images.request import read_generation
 from gateway.lifecycle.ask import Ask, ClientGone, Served
-from gateway.lifecycle.plan import Configuration  # noqa: TC001
-from gateway.lifecycle.serve import Images  # noqa: TC001
+from gateway.lifecycle.plan import Configuration
+from gateway.lifecycle.serve import Images
 
 BODY_DEADLINE_S = 30.0
 BODY_BYTES_PER_S = 64 * 1024
@@ -63,9 +62,7 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     operation_class=GenerationOperation,
     responses=errors(400, 401, 402, 404, 413, 415, 429, 502, 503, 504),
 )
-async def generate(
-    request: Request[Any, Any, Any], subject: NamedDependency[Subject], images: NamedDependency[Images]
-) -> ASGIApp:
+async def generate(request: Request[Any, Any, Any], subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make images from a prompt, as `POST /v1/images/generations` of the OpenAI API."""
     request_id: str = request.scope["state"][STATE_KEY]
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -91,9 +88,7 @@ async def generate(
 
 
 @get("/models", tags=["images"], responses=errors(401))
-async def models(
-    configuration: NamedDependency[Configuration], subject: NamedDependency[Subject]
-) -> dict[str, Any]:
+async def models(configuration: Part[Configuration], subject: Part[Subject]) -> dict[str, Any]:
     """The models that may be asked for."""
     del subject
     names = configuration.deployments.models()
@@ -102,7 +97,7 @@ async def models(
 
 @get("/models/{model:path}", tags=["images"], responses=errors(401, 404))
 async def model(
-    model: str, configuration: NamedDependency[Configuration], subject: NamedDependency[Subject]
+    model: FromPath[str], configuration: Part[Configuration], subject: Part[Subject]
 ) -> dict[str, Any]:
     """One model."""
     del subject

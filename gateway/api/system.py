@@ -1,15 +1,13 @@
 """The routes that operators and machines read: alive, ready, metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from litestar import MediaType, Response, get
-from litestar.di import NamedDependency  # noqa: TC002
 
+from gateway.api.parts import Part
 from gateway.errors import StoreError
-from gateway.telemetry import Telemetry  # noqa: TC001
+from gateway.telemetry import Telemetry
 
 PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,13 +42,13 @@ async def healthz() -> dict[str, str]:
 
 
 @get("/readyz", tags=["system"])
-async def readyz(readiness: NamedDependency[Readiness]) -> Response[dict[str, Any]]:
+async def readyz(readiness: Part[Readiness]) -> Response[dict[str, Any]]:
     """Ready: the budget store and the database answer and the background work runs; else 503."""
     ready, body = await readiness.report()
     return Response(body, status_code=200 if ready else 503, media_type=MediaType.JSON)
 
 
 @get("/metrics", media_type=MediaType.TEXT, tags=["system"])
-async def metrics(telemetry: NamedDependency[Telemetry]) -> Response[bytes]:
+async def metrics(telemetry: Part[Telemetry]) -> Response[bytes]:
     """The metrics of this process in Prometheus' text format."""
     return Response(telemetry.prometheus(), media_type=PROMETHEUS_TYPE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,8 @@ def serve(
     except (ConfigError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    # uvicorn raises the signal that ended it once more; ours must not end the process before the store stops.
+    signal.signal(signal.SIGTERM, _already_handled)
     try:
         uvicorn.run(
             "gateway.app:create_app",
@@ -85,3 +88,7 @@ def serve(
     finally:
         if embedded is not None:
             embedded.stop()
+
+
+def _already_handled(*_: object) -> None:
+    """The server has drained by now."""

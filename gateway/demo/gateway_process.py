@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 READY_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 15.0
+LOG = "gateway.log"
 _SHOWN_LOG_CHARACTERS = 4000
 
 
@@ -52,7 +53,7 @@ async def gateway_process(
     *, port: int, deployments: Path, policies: Path, data_dir: Path, admin_key: str
 ) -> AsyncIterator[RunningGateway]:
     """The gateway, ready, for the time of the block. Raises GatewayDidNotStart."""
-    log = data_dir / "gateway.log"
+    log = data_dir / LOG
     arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(data_dir / "state")]
     arguments += ["--deployments", str(deployments), "--policies", str(policies)]
     with log.open("wb") as output:
@@ -95,8 +96,13 @@ async def _until_ready(running: RunningGateway, child: asyncio.subprocess.Proces
                         return
                 await asyncio.sleep(0.05)
             reason = f"ended with exit code {child.returncode}"
-    log = running.log.read_text(errors="replace")[-_SHOWN_LOG_CHARACTERS:]
-    raise GatewayDidNotStart(f"the gateway {reason}; its log:\n{log}")
+    raise GatewayDidNotStart(f"the gateway {reason}; its log:\n{log_tail(running.log.parent)}")
+
+
+def log_tail(data_dir: Path) -> str:
+    """The end of what the gateway in `data_dir` wrote."""
+    log = data_dir / LOG
+    return log.read_text(errors="replace")[-_SHOWN_LOG_CHARACTERS:] if log.exists() else ""
 
 
 async def _stop(child: asyncio.subprocess.Process) -> None:

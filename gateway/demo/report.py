@@ -71,6 +71,12 @@ def facts(console: Console, checked: Facts) -> None:
         console.print(f"[red]not so:[/] {escape(fact)}", highlight=False)
 
 
+def failure(console: Console, error: Exception, log: str) -> None:
+    """The step that ended the demo, and the end of the gateway's log."""
+    text = f"{type(error).__name__}: {error}" + (f"\nthe end of the gateway's log:\n{log}" if log else "")
+    console.print(text, style="red", markup=False, highlight=False)
+
+
 def addresses(console: Console, gateway: RunningGateway, *, reader: str, designer: str) -> None:
     """Where to look next. The keys are worth nothing outside this demo."""
     lines = (

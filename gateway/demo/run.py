@@ -18,11 +18,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 from rich.console import Console
 from rich.markup import escape
 
 from gateway.demo import report
-from gateway.demo.gateway_process import GatewayDidNotStart, free_port, gateway_process
+from gateway.demo.gateway_process import GatewayDidNotStart, free_port, gateway_process, log_tail
 from gateway.demo.serving import Running, serving
 from gateway.demo.standin import StandInSettings
 from gateway.demo.story import (
@@ -138,8 +140,10 @@ def run_demo(*, leave: bool = False, port: int | None = PORT, pictures: Path = P
         try:
             return asyncio.run(_stoppable(_Demo(console, pictures, port, leave), Path(folder)))
         except GatewayDidNotStart as failure:
-            console.print(str(failure), style="red", markup=False, highlight=False)
-            return 1
+            report.failure(console, failure, "")
+        except (openai.APIError, httpx.HTTPError, TimeoutError) as failure:
+            report.failure(console, failure, log_tail(Path(folder)))
+    return 1
 
 
 async def _stoppable(demo: _Demo, folder: Path) -> int:

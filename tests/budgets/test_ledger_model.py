@@ -167,7 +167,7 @@ class Lives(RuleBasedStateMachine):
     @rule(data=st.data())
     def dispatch(self, data: st.DataObject) -> None:
         hold_id, hold = self.any_hold(data)
-        call = self.ledger.dispatch(ORG, hold_id)
+        call = self.ledger.dispatch(ORG, hold_id, "{}")
         if hold.state == "open":
             self.run(call)
             hold.sent = True

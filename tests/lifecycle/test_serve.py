@@ -77,18 +77,19 @@ async def test_the_same_numbers_stand_in_header_record_usage_budget_and_span(
         record = await recorded(client, answer.headers["x-request-id"])
         used = await budgets_of(client)
         usage = (await client.get("/eco/v1/usage?window=total")).json()["data"][0]
-        server = next(span for span in gateway.span_tree() if span.name.startswith("POST"))
-        for dimension, field in (("energy", "energy_wh"), ("water", "water_ml"), ("carbon", "carbon_g")):
-            header = float(answer.headers[f"ecogate-{field.replace('_', '-')}"])
-            assert record["footprint"][field]["central"] == pytest.approx(header, rel=1e-5)
-            assert used[dimension]["used"] == pytest.approx(header, rel=1e-4)
-            assert usage[field] == pytest.approx(header, rel=1e-4)
-            assert (server.attributes or {})[f"ecogate.{field}"] == pytest.approx(header, rel=1e-5)
-        assert used["images"]["used"] == 3
-        assert used["images"]["remaining"] == 97
-        assert record["images"] == 3
-        assert record["basis"] == "settled"
-        assert record["deployment"] == "flux-se"
+    server = next(span for span in gateway.span_tree() if span.name.startswith("POST"))
+    attributes = server.attributes or {}
+    for dimension, field in (("energy", "energy_wh"), ("water", "water_ml"), ("carbon", "carbon_g")):
+        header = float(answer.headers[f"ecogate-{field.replace('_', '-')}"])
+        assert record["footprint"][field]["central"] == pytest.approx(header, rel=1e-5)
+        assert used[dimension]["used"] == pytest.approx(header, rel=1e-4)
+        assert usage[field] == pytest.approx(header, rel=1e-4)
+        assert attributes[f"ecogate.{field}"] == pytest.approx(header, rel=1e-5)
+    assert used["images"]["used"] == 3
+    assert used["images"]["remaining"] == 97
+    assert record["images"] == 3
+    assert record["basis"] == "settled"
+    assert record["deployment"] == "flux-se"
 
 
 async def test_an_estimate_is_the_hold_and_sends_nothing(
@@ -112,7 +113,7 @@ async def test_an_estimate_is_the_hold_and_sends_nothing(
         sending = asyncio.create_task(client.post(GENERATIONS, json=ASK | {"n": 2}))
         holds: list[str] = []
         while not holds:
-            holds = [key async for key in redis.scan_iter(match="eg:*hold*")]
+            holds = [key async for key in redis.scan_iter(match="eg:*:h:req_*")]
             await asyncio.sleep(0.01)
         held = await redis.hget(holds[0], "central")
         sending.cancel()
@@ -335,7 +336,7 @@ async def test_a_dead_store_means_503_and_nothing_is_sent(tmp_path: Path, redis_
     async with gateway_running(tmp_path, None, budgets=[budget()], store_timeout_ms=100) as gateway:
         client = await gateway.member()
         assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
-        await _stop_store(tmp_path / "data")
+        await _stop_store(next((tmp_path / "data").rglob("*.sock")))
 
         answer = await client.post(GENERATIONS, json=ASK)
 
@@ -346,13 +347,11 @@ async def test_a_dead_store_means_503_and_nothing_is_sent(tmp_path: Path, redis_
         assert (await gateway.admin.get("/healthz")).status_code == 200
 
 
-async def _stop_store(data_dir: Path) -> None:
+async def _stop_store(socket: Path) -> None:
     from redis.asyncio import Redis as Client
     from redis.exceptions import ConnectionError as Gone
 
-    sockets = list(data_dir.rglob("*.sock"))
-    assert sockets, "the embedded store has no socket in its data directory"
-    client = Client(unix_socket_path=str(sockets[0]))
+    client = Client(unix_socket_path=str(socket))
     try:
         await client.shutdown(nosave=True)
     except Gone:
@@ -402,8 +401,8 @@ async def test_no_prompt_picture_or_credential_is_stored_or_measured(
         metrics = (await gateway.admin.get("/metrics")).text
         stored = [str(await _dump(redis, name)) async for name in redis.scan_iter()]
         sql = b"".join(file.read_bytes() for file in (tmp_path / "data").glob("ecogate.sqlite3*"))
-        spans = "".join(span.to_json() for span in gateway.span_tree())
 
+    spans = "".join(span.to_json() for span in gateway.span_tree())
     picture = answer.json()["data"][0]["b64_json"][100:200]
     haystack = "\n".join([str(record), metrics, *stored, sql.decode("latin-1"), spans, caplog.text])
     for secret in ("action figure", "mallory-the-user", picture, key):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 KEEP_ALIVE_S = 75
 """Longer than any stock client keeps an idle connection, so that the gateway is never the first to close."""
@@ -67,6 +71,8 @@ def serve(
     except (ConfigError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+    # uvicorn drains at SIGTERM and then sends it to itself once more: the store must be stopped after that.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         uvicorn.run(
             "gateway.app:create_app",
@@ -85,3 +91,7 @@ def serve(
     finally:
         if embedded is not None:
             embedded.stop()
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

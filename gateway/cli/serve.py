@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.errors import ConfigError, StoreError
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 KEEP_ALIVE_S = 75
 """Longer than any stock client keeps an idle connection, so that the gateway is never the first to close."""
@@ -71,8 +68,8 @@ def serve(
     except (ConfigError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
-    # uvicorn drains at SIGTERM and then sends it to itself once more: the store must be stopped after that.
-    signal.signal(signal.SIGTERM, _leave)
+    # uvicorn raises the signal that ended it once more; ours must not end the process before the store stops.
+    signal.signal(signal.SIGTERM, _already_handled)
     try:
         uvicorn.run(
             "gateway.app:create_app",
@@ -93,5 +90,5 @@ def serve(
             embedded.stop()
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+def _already_handled(*_: object) -> None:
+    """The server has drained by now."""

@@ -111,6 +111,7 @@ async def test_without_an_admin_key_nothing_is_one(database: Database) -> None:
         ADMIN_KEY + "x",
         ADMIN_KEY.upper(),
     ],
+    ids=range(12),
 )
 async def test_a_malformed_key_is_refused_without_a_look_up(
     registry: KeyRegistry, statements: list[str], token: str

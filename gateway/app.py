@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.static_files import create_static_files_router
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
@@ -25,6 +24,7 @@ from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
 from gateway.api.openapi import openapi_config
+from gateway.api.pages import pages_router
 from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
@@ -87,12 +87,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             healthz,
             readyz,
             metrics,
-            create_static_files_router(
-                path=dashboard.path,
-                directories=[dashboard.directory],
-                html_mode=True,
-                include_in_schema=False,
-            ),
+            pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
             "subject": Provide(provide_subject),

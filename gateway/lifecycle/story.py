@@ -72,7 +72,7 @@ class Story:
                 quality=request.quality,
                 basis=basis,
                 footprint=shown.as_json(),
-                candidates=[ranked.as_json() for ranked in self.plan.ranking],
+                candidates=[ranked.as_json() for ranked in self.plan.ranking.routes],
                 policies=[
                     {"policy": matched.counter.budget, "scope": dict(matched.counter.scope)}
                     for matched in self.matched

@@ -2,8 +2,8 @@
 
 For each age that matters, the past is replayed: what would the rule have chosen from what was known that many
 hours before, and what did it then cost against the fixed choice? The older the signal, the more the record
-must show; beyond a day nothing is acted on, because no record of that kind held up on other years. Pure: it
-knows costs per hour, not where they come from.
+must show; beyond 12 hours nothing is acted on, because no record of that kind held up on other years. Pure:
+it knows costs per hour, not where they come from.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 WEEK = 7 * 24
-AGES = (1, 2, 6, 12, 24)
+AGES = (1, 2, 6, 12)
 """The ages, in hours, at which records are kept; a signal is judged by the next older one."""
-LIVE_AGE, FADING_AGE = 2, 12
-FADING_NEED, OLD_NEED = 0.01, 0.03
-"""How much better than the fixed choice the record must be, as shares of its cost."""
+LIVE_AGE = 2
+NEED = 0.03
+"""How much better than the fixed choice the record of an older signal must be, as a share of its cost."""
+NEEDED_OVER_WEEKS = (1, 2, 4)
 
 
 @dataclass(slots=True)
 class Account:
-    """The record of one age: cumulated cost of the rule less that of the fixed choice, and of the latter."""
+    """The record of one age: cumulated cost of the rule less that of the fixed choice, and of the latter.
+
+    `silent` counts the hours without a value before the next one.
+    """
 
     age: int
     fixed: int
     next_hour: int
     incumbent: int
+    silent: int = 0
     ahead: list[float] = field(default_factory=lambda: [0.0])
     spent: list[float] = field(default_factory=lambda: [0.0])
 
@@ -46,7 +51,11 @@ class Account:
         for hour in range(self.next_hour, until + 1):
             turned_out = actual(hour)
             if turned_out is None:
+                self.silent += 1
                 continue
+            if self.silent >= WEEK:
+                self.ahead, self.spent = [0.0], [0.0]  # what held before a long silence proves nothing
+            self.silent = 0
             costs = expected(hour, self.age)
             if costs is not None:
                 self.incumbent = leader(costs, self.incumbent, min_gain)
@@ -92,8 +101,6 @@ class Proof:
         account.learn(newest, expected, actual, self.min_gain)
         if judged <= LIVE_AGE:
             return account.better_by(0.0, 4 * WEEK)
-        if judged <= FADING_AGE:
-            return account.known >= WEEK and account.better_by(FADING_NEED, 4 * WEEK)
-        return account.known >= 4 * WEEK and all(
-            account.better_by(OLD_NEED, weeks * WEEK) for weeks in (1, 2, 4, 8)
+        return account.known >= WEEK and all(
+            account.better_by(NEED, weeks * WEEK) for weeks in NEEDED_OVER_WEEKS
         )

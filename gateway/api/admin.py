@@ -13,6 +13,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
+from gateway.api.openapi import errors
 from gateway.api.parts import Part
 from gateway.errors import NotAllowed, NotFound
 from gateway.identity.registry import KeyRegistry
@@ -31,7 +32,12 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     role: Role = Role.MEMBER
 
 
-@post("/keys", request_max_body_size=LARGEST_BODY_BYTES)
+@post(
+    "/keys",
+    summary="Issue a key",
+    request_max_body_size=LARGEST_BODY_BYTES,
+    responses=errors(400, 401, 403, 413, 503),
+)
 async def create_key(
     data: JSONBody[NewKey], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> IssuedKeyAnswer:
@@ -45,7 +51,7 @@ async def create_key(
     return issued_key_answer(issued)
 
 
-@get("/keys")
+@get("/keys", summary="List keys", responses=errors(400, 401, 403, 503))
 async def list_keys(
     administrator: Part[Subject],
     keys: Part[KeyRegistry],
@@ -59,7 +65,12 @@ async def list_keys(
     return KeysAnswer(data=[key_answer(entry) for entry in await keys.listing(org)])
 
 
-@delete("/keys/{key_id:str}", status_code=200)
+@delete(
+    "/keys/{key_id:str}",
+    summary="Revoke a key",
+    status_code=200,
+    responses=errors(400, 401, 403, 404, 503),
+)
 async def revoke_key(
     key_id: FromPath[str], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> KeyAnswer:

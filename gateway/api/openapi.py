@@ -31,7 +31,7 @@ from litestar.openapi.spec import (
 from gateway import __version__
 from gateway.api.pages import Page, with_headers
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
-from gateway.api.schemas import ESTIMATE, GENERATION, IMAGES, READINESS
+from gateway.api.schemas import ESTIMATE, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
 from gateway.api.sheets import CSV_TYPE
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class GenerationOperation(Operation):
     """An operation whose handler reads a generations body by hand."""
 
     def __post_init__(self) -> None:
-        self.request_body = RequestBody(content={JSON: OpenAPIMediaType(schema=GENERATION)}, required=True)
+        media = OpenAPIMediaType(schema=GENERATION, example=GENERATION_EXAMPLE)
+        self.request_body = RequestBody(content={JSON: media}, required=True)
 
 
 @dataclass

@@ -72,10 +72,12 @@ GENERATION = Schema(
         "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
         "response_format": _text("`b64_json` or `url`, where the service knows it"),
         "output_format": _text("`png`, `jpeg`, `webp` or `gif`"),
-        "stream": _of(OpenAPIType.BOOLEAN, "Only `false` in this version"),
+        "stream": _of(OpenAPIType.BOOLEAN, "Only `false` in this version", enum=[False]),
     },
     additional_properties=True,
 )
+
+GENERATION_EXAMPLE = {"model": "flux", "prompt": "a red fox in the snow", "n": 1, "size": "1024x1024"}
 
 IMAGES = _object(
     "The image service's answer, byte for byte; the usual fields.",

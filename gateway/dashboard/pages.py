@@ -50,7 +50,7 @@ def pages() -> Pages:
 
 
 def documentation() -> Documentation:
-    """The page about the API. Swagger UI writes markup and draws with data: pictures; its policy allows that."""
+    """The page about the API. Swagger UI writes markup and draws with data: pictures."""
     policy = f"default-src 'self'; img-src 'self' data:; {_NO_FRAMES}"
     return Documentation(
         path="/docs",

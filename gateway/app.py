@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.static_files import create_static_files_router
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
@@ -24,7 +24,7 @@ from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
 from gateway.api.openapi import as_yaml, complete, openapi_config
-from gateway.api.pages import with_headers
+from gateway.api.pages import pages_router
 from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GC_THRESHOLDS = (50_000, 20, 100)
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -75,6 +76,18 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     return RequestIds(routes(settings, running))
 
 
+def serving() -> ASGIApp:
+    """`create_app` for a process that only serves: what is built so far leaves the garbage collector alone.
+
+    Full collections would stop every request for milliseconds to look at modules that never go away.
+    """
+    app = create_app()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app
+
+
 def routes(settings: Settings, running: Running) -> Litestar:
     """Every route of the gateway. What is not listed here does not exist."""
     dashboard, docs = pages(), documentation()
@@ -87,13 +100,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             healthz,
             readyz,
             metrics,
-            create_static_files_router(
-                path=dashboard.path,
-                directories=[dashboard.directory],
-                html_mode=True,
-                after_request=with_headers(dashboard.headers),
-                include_in_schema=False,
-            ),
+            pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
             "subject": Provide(provide_subject),

@@ -4,18 +4,19 @@ Org admins stay within their org; nobody hands out or takes back a role above it
 keys are made and kept.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
+from gateway.api.errors import as_response
 from gateway.api.openapi import errors
 from gateway.api.parts import Part
-from gateway.errors import NotAllowed, NotFound
+from gateway.errors import InvalidRequest, NotAllowed, NotFound
 from gateway.identity.registry import KeyRegistry
 from gateway.identity.subject import Role, Subject
 
@@ -32,11 +33,18 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     role: Role = Role.MEMBER
 
 
+def _unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Bodies nested too deeply or not in UTF-8, for which the framework has no answer of its own."""
+    del error
+    return as_response(InvalidRequest("The body is not JSON that can be read.", code="invalid_json"))
+
+
 @post(
     "/keys",
     summary="Issue a key",
-    request_max_body_size=LARGEST_BODY_BYTES,
     responses=errors(400, 401, 403, 413, 503),
+    request_max_body_size=LARGEST_BODY_BYTES,
+    exception_handlers={RecursionError: _unreadable, UnicodeDecodeError: _unreadable},
 )
 async def create_key(
     data: JSONBody[NewKey], administrator: Part[Subject], keys: Part[KeyRegistry]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
-from litestar import Router
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
@@ -29,7 +28,7 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__
-from gateway.api.pages import Page, with_headers
+from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
 from gateway.api.schemas import ESTIMATE, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
 from gateway.api.sheets import CSV_TYPE
@@ -187,10 +186,8 @@ def openapi_config(*, path: str, page: Path, headers: Mapping[str, str]) -> Open
         use_handler_docstrings=True,
         operation_id_creator=lambda handler, _method, _path: handler.handler_name,
         tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
-        render_plugins=[Page(page), JsonRenderPlugin(), YamlRenderPlugin()],
-        openapi_router=Router(
-            path, route_handlers=[], include_in_schema=False, after_request=with_headers(headers)
-        ),
+        render_plugins=[DocumentationPage(page), JsonRenderPlugin(), YamlRenderPlugin()],
+        openapi_router=documentation_router(path, headers),
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="An API key of the gateway")

@@ -38,7 +38,9 @@ class Visit:
         self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
         self.page.on(
             "console",
-            lambda message: self.complaints.append(message.text) if message.type in {"error", "warning"} else None,
+            lambda message: (
+                self.complaints.append(message.text) if message.type in {"error", "warning"} else None
+            ),
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 

@@ -37,7 +37,7 @@ def create(
     """Create a key and print it; it cannot be shown again."""
     from gateway.identity.subject import Role
 
-    if role not in list(Role):
+    if role not in {one.value for one in Role}:
         raise typer.BadParameter(f"must be one of {', '.join(Role)}", param_hint="--role")
     labels = dict(_label(text) for text in label or [])
 

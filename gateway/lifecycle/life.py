@@ -321,7 +321,7 @@ class Life:
         ask = self._ask
         self._telemetry.refused(route=ask.request.route, code=error.code or "unknown")
         record = self._story.record(
-            self._plan.routes[0], outcome="refused", status=error.status, images=0, decision="deny"
+            self._plan.routes[0], outcome="refused", status=error.status, images=0, refused=error.message
         )
         try:
             await self._ledger.refused(ask.subject.org, ask.id, record)

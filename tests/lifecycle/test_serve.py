@@ -166,6 +166,8 @@ async def test_a_refusal_is_a_402_that_stock_clients_do_not_repeat(tmp_path: Pat
         )
         record = await recorded(await gateway.http(key), error.request_id)
         assert (record["decision"], record["outcome"], record["images"]) == ("deny", "refused", 0)
+        assert (record["deployment"], record["zone"]) == (None, None)
+        assert "design-month" in record["because"][0]
 
 
 async def test_a_request_larger_than_the_limit_can_never_fit(tmp_path: Path, redis_url: str) -> None:

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.static_files import create_static_files_router
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
@@ -24,12 +23,13 @@ from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
-from gateway.api.openapi import openapi_config
+from gateway.api.openapi import as_yaml, complete, openapi_config
+from gateway.api.pages import pages_router
 from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
-from gateway.dashboard.pages import pages
+from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GC_THRESHOLDS = (50_000, 20, 100)
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -75,10 +76,22 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     return RequestIds(routes(settings, running))
 
 
+def serving() -> ASGIApp:
+    """`create_app` for a process that only serves: what is built so far leaves the garbage collector alone.
+
+    Full collections would stop every request for milliseconds to look at modules that never go away.
+    """
+    app = create_app()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app
+
+
 def routes(settings: Settings, running: Running) -> Litestar:
     """Every route of the gateway. What is not listed here does not exist."""
-    dashboard = pages()
-    return Litestar(
+    dashboard, docs = pages(), documentation()
+    app = Litestar(
         route_handlers=[
             images_router(max_json_bytes=settings.max_json_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
@@ -87,12 +100,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             healthz,
             readyz,
             metrics,
-            create_static_files_router(
-                path=dashboard.path,
-                directories=[dashboard.directory],
-                html_mode=True,
-                include_in_schema=False,
-            ),
+            pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
             "subject": Provide(provide_subject),
@@ -100,9 +108,11 @@ def routes(settings: Settings, running: Running) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running.open],
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(path=docs.path, page=docs.page, headers=docs.headers),
         logging_config=None,
     )
+    complete(app.openapi_schema)
+    return app
 
 
 def describe() -> str:
@@ -111,8 +121,7 @@ def describe() -> str:
     configuration = Configuration(
         no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
     )
-    schema = routes(settings, Running(settings, configuration, None)).openapi_schema.to_schema()
-    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
+    return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
 
 
 def read_configuration(settings: Settings) -> Configuration:

@@ -14,6 +14,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
 from gateway.api.errors import as_response
+from gateway.api.openapi import errors
 from gateway.api.parts import Part
 from gateway.errors import InvalidRequest, NotAllowed, NotFound
 from gateway.identity.registry import KeyRegistry
@@ -40,6 +41,8 @@ def _unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[dict[st
 
 @post(
     "/keys",
+    summary="Issue a key",
+    responses=errors(400, 401, 403, 413, 503),
     request_max_body_size=LARGEST_BODY_BYTES,
     exception_handlers={RecursionError: _unreadable, UnicodeDecodeError: _unreadable},
 )
@@ -56,7 +59,7 @@ async def create_key(
     return issued_key_answer(issued)
 
 
-@get("/keys")
+@get("/keys", summary="List keys", responses=errors(400, 401, 403, 503))
 async def list_keys(
     administrator: Part[Subject],
     keys: Part[KeyRegistry],
@@ -70,7 +73,12 @@ async def list_keys(
     return KeysAnswer(data=[key_answer(entry) for entry in await keys.listing(org)])
 
 
-@delete("/keys/{key_id:str}", status_code=200)
+@delete(
+    "/keys/{key_id:str}",
+    summary="Revoke a key",
+    status_code=200,
+    responses=errors(400, 401, 403, 404, 503),
+)
 async def revoke_key(
     key_id: FromPath[str], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> KeyAnswer:

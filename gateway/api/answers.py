@@ -1,4 +1,4 @@
-"""The shapes of the eco side's answers.
+"""The shapes of answers that the gateway itself makes.
 
 Invariant: a value that is not known is left out, never 0 and never made up. Units are in the names of fields.
 """
@@ -27,6 +27,22 @@ UNITS = {
 METHOD = (
     "Sums of what the ledger charged for each request: central estimates, with 90 % bands added up as _range."
 )
+
+
+class ModelAnswer(msgspec.Struct):
+    """A model as OpenAI's API shows it. `created` is when the gateway read it, in seconds since 1970."""
+
+    id: str
+    created: int
+    object: Literal["model"] = "model"
+    owned_by: str = "ecogate"
+
+
+class ModelsAnswer(msgspec.Struct):
+    """The models that may be asked for."""
+
+    data: list[ModelAnswer]
+    object: Literal["list"] = "list"
 
 
 class SubjectAnswer(msgspec.Struct, omit_defaults=True):

@@ -28,6 +28,7 @@ from gateway.api.answers import (
     usage_item,
 )
 from gateway.api.budgets import budget_rows, subjects_in_reach
+from gateway.api.openapi import SheetOperation, errors
 from gateway.api.parts import Part
 from gateway.api.sheets import CSV_TYPE, usage_csv
 from gateway.budgets.ledger import Ledger
@@ -78,7 +79,13 @@ async def provide_filters(
     )
 
 
-@get("/usage", dependencies={"filters": Provide(provide_filters)})
+@get(
+    "/usage",
+    summary="Show usage",
+    operation_class=SheetOperation,
+    responses=errors(400, 401, 503),
+    dependencies={"filters": Provide(provide_filters)},
+)
 async def usage_totals(
     request: Request[Any, Any, Any],
     subject: Part[Subject],
@@ -118,7 +125,12 @@ async def usage_totals(
     )
 
 
-@get("/requests", dependencies={"filters": Provide(provide_filters)})
+@get(
+    "/requests",
+    summary="List requests",
+    responses=errors(400, 401, 503),
+    dependencies={"filters": Provide(provide_filters)},
+)
 async def requests_page(
     request: Request[Any, Any, Any],
     subject: Part[Subject],
@@ -140,7 +152,7 @@ async def requests_page(
     return RequestsAnswer(data=[request_item(stored) for stored in page.requests], next=page.next)
 
 
-@get("/requests/{request_id:str}")
+@get("/requests/{request_id:str}", summary="Show a request", responses=errors(400, 401, 404, 503))
 async def request_by_id(
     request_id: FromPath[str], subject: Part[Subject], usage: Part[UsageQueries]
 ) -> RequestAnswer:
@@ -151,7 +163,7 @@ async def request_by_id(
     return request_answer(stored)
 
 
-@get("/budgets")
+@get("/budgets", summary="List budgets", responses=errors(401, 503))
 async def budgets(
     subject: Part[Subject],
     keys: Part[KeyRegistry],
@@ -163,7 +175,7 @@ async def budgets(
     return BudgetsAnswer(data=await _rows(subject, reach, ledger, configuration))
 
 
-@get("/me")
+@get("/me", summary="Show the caller", responses=errors(401, 503))
 async def me(
     subject: Part[Subject],
     ledger: Part[Ledger],

@@ -15,7 +15,8 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from gateway import telemetry as names
-from gateway.api.openapi import GenerationOperation, errors
+from gateway.api.answers import ModelAnswer, ModelsAnswer
+from gateway.api.openapi import ImagesOperation, errors
 from gateway.api.parts import Part
 from gateway.api.request_ids import STATE_KEY
 from gateway.api.responses import ImageAnswer
@@ -59,8 +60,9 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     "/images/generations",
     status_code=200,
     tags=["images"],
-    operation_class=GenerationOperation,
-    responses=errors(400, 401, 402, 404, 413, 415, 429, 502, 503, 504),
+    summary="Make images",
+    operation_class=ImagesOperation,
+    responses=errors(400, 401, 402, 404, 408, 413, 415, 429, 502, 503, 504),
 )
 async def generate(request: Request[Any, Any, Any], subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make images from a prompt, as `POST /v1/images/generations` of the OpenAI API."""
@@ -87,42 +89,29 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
         return ImageAnswer(served)
 
 
-@get("/models", tags=["images"], responses=errors(401))
-async def models(configuration: Part[Configuration], subject: Part[Subject]) -> dict[str, Any]:
+@get("/models", tags=["images"], summary="List models", responses=errors(401, 503))
+async def models(configuration: Part[Configuration], subject: Part[Subject]) -> ModelsAnswer:
     """The models that may be asked for."""
     del subject
     names = configuration.deployments.models()
-    return {"object": "list", "data": [_model(configuration, name) for name in names]}
+    return ModelsAnswer(data=[ModelAnswer(name, configuration.loaded_at) for name in names])
 
 
-@get("/models/{model:path}", tags=["images"], responses=errors(401, 404))
+@get("/models/{model:path}", tags=["images"], summary="Show a model", responses=errors(400, 401, 404, 503))
 async def model(
     model: FromPath[str], configuration: Part[Configuration], subject: Part[Subject]
-) -> dict[str, Any]:
+) -> ModelAnswer:
     """One model."""
     del subject
     name = model.removeprefix("/")
     if not configuration.deployments.serving(name):
         raise NotFound("The model is not offered here.", code="model_not_found", param="model")
-    return _model(configuration, name)
+    return ModelAnswer(name, configuration.loaded_at)
 
 
 def images_router(*, max_json_bytes: int) -> Router:
     """Everything below `/v1`; what is not listed here does not exist."""
     return Router(path="/v1", route_handlers=[generate, models, model], request_max_body_size=max_json_bytes)
-
-
-def _unsupported(message: str) -> InvalidRequest:
-    return InvalidRequest(message, code="unsupported_media_type", status=415)
-
-
-def _model(configuration: Configuration, name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": configuration.loaded_at,
-        "owned_by": "ecogate",
-    }
 
 
 def _outcome(served: Served) -> dict[str, Any]:

@@ -16,6 +16,33 @@ if TYPE_CHECKING:
     from gateway.lifecycle.ask import Served
 
 CHUNK_BYTES = 256 * 1024
+QUANTITIES = ("ecogate-energy-wh", "ecogate-water-ml", "ecogate-carbon-g")
+
+HEADERS = {
+    "ecogate-energy-wh": "Facility energy of the whole request in Wh, central estimate",
+    "ecogate-energy-wh-low": "Lower bound of the energy in Wh",
+    "ecogate-energy-wh-high": "Upper bound of the energy in Wh",
+    "ecogate-water-ml": "Water consumed on site and at power plants in mL, central estimate",
+    "ecogate-water-ml-low": "Lower bound of the water in mL",
+    "ecogate-water-ml-high": "Upper bound of the water in mL",
+    "ecogate-carbon-g": "Carbon, use and embodied, in gCO2e, central estimate",
+    "ecogate-carbon-g-low": "Lower bound of the carbon in gCO2e",
+    "ecogate-carbon-g-high": "Upper bound of the carbon in gCO2e",
+    "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
+    "ecogate-deployment": "The deployment that did the work",
+    "ecogate-zone": "Its electricity zone, where that is known",
+    "ecogate-decision": "`allow`; a refused request has an error instead",
+    "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
+    "ecogate-warning": "What makes the figures weaker than usual",
+    "ecogate-upstream-request-id": "The image service's own id of the request",
+}
+"""Every header that an answer with images may have, with its meaning."""
+ALWAYS = frozenset(name for name in HEADERS if name.startswith(QUANTITIES)) | {
+    "ecogate-basis",
+    "ecogate-deployment",
+    "ecogate-decision",
+}
+"""Those that every such answer has."""
 
 
 def shown(value: float) -> str:
@@ -66,12 +93,8 @@ class ImageAnswer:
 
 def footprint_headers(footprint: Footprint) -> Iterator[tuple[str, str]]:
     """Energy, water and carbon of the whole request, central estimate and band."""
-    quantities = {
-        "ecogate-energy-wh": footprint.energy_wh,
-        "ecogate-water-ml": footprint.water_ml,
-        "ecogate-carbon-g": footprint.carbon_g,
-    }
-    for name, quantity in quantities.items():
+    quantities = (footprint.energy_wh, footprint.water_ml, footprint.carbon_g)
+    for name, quantity in zip(QUANTITIES, quantities, strict=True):
         yield name, shown(quantity.central)
         yield f"{name}-low", shown(quantity.low)
         yield f"{name}-high", shown(quantity.high)

@@ -72,7 +72,7 @@ def serve(
     signal.signal(signal.SIGTERM, _already_handled)
     try:
         uvicorn.run(
-            "gateway.app:create_app",
+            "gateway.app:serving",
             factory=True,
             host=host,
             port=port,

@@ -87,6 +87,8 @@ class Life:
                 answer = await self._reserved()
             except LedgerUnavailable as unavailable:
                 names.failed(span, "budget_store_unavailable")
+                # The hold may have been made without our hearing of it: it must not stand in the way.
+                await self._release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
             if isinstance(answer, Denied):

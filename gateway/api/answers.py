@@ -145,7 +145,7 @@ class RequestItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     policies: list[dict[str, Any]] = []
 
 
-class RequestAnswer(RequestItem, omit_defaults=True, kw_only=True):
+class RequestAnswer(RequestItem, kw_only=True):
     """One request with everything that led to it and everything that was journaled about it."""
 
     updated: str

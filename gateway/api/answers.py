@@ -117,7 +117,7 @@ class EntryAnswer(msgspec.Struct):
     high: ChargeAnswer
 
 
-class RequestItem(msgspec.Struct, omit_defaults=True, kw_only=True):
+class RequestItem(msgspec.Struct, kw_only=True):
     """One request. `images` were charged; `footprint` is the newest estimate of the whole request."""
 
     id: str

@@ -22,7 +22,9 @@ ADMIN_KEY_CHARACTERS = 32
 class Settings(BaseSettings):
     """What a gateway process needs to know before it reads any file."""
 
-    model_config = SettingsConfigDict(env_prefix="ECOGATE_", extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ECOGATE_", extra="ignore", validate_default=True, hide_input_in_errors=True
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)

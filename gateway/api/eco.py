@@ -101,7 +101,7 @@ async def usage_totals(
     *,
     from_: From = None,
     to: To = None,
-    window: Annotated[str, QueryParameter(enum=WINDOWS, description="Length of the buckets")] = "day",
+    window: Annotated[str, QueryParameter(enum=list(WINDOWS), description="Length of the buckets")] = "day",
     group_by: Annotated[
         list[str] | None, QueryParameter(description="Names, repeated or separated by commas")
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page, Request
 
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ class Visit:
             self.hosts.add(parts.hostname or parts.scheme)
 
 
-async def visit(chromium: Browser, url: str, scheme: str) -> Visit:
+async def visit(chromium: Browser, url: str, scheme: Scheme) -> Visit:
     context = await chromium.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
     seen = Visit(await context.new_page())
     seen.watch()
@@ -58,9 +58,9 @@ async def visit(chromium: Browser, url: str, scheme: str) -> Visit:
     return seen
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", get_args(Scheme))
 async def test_the_documentation_is_drawn_without_another_host(
-    gateway: Gateway, chromium: Browser, scheme: str, tmp_path: Path
+    gateway: Gateway, chromium: Browser, scheme: Scheme, tmp_path: Path
 ) -> None:
     seen = await visit(chromium, f"{gateway.url}/docs", scheme)
 
@@ -75,9 +75,9 @@ async def test_the_documentation_is_drawn_without_another_host(
     assert seen.complaints == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", get_args(Scheme))
 async def test_the_dashboard_shows_a_months_figures_to_whoever_types_a_key(
-    gateway: Gateway, chromium: Browser, scheme: str, tmp_path: Path
+    gateway: Gateway, chromium: Browser, scheme: Scheme, tmp_path: Path
 ) -> None:
     member = await gateway.member()
     for n in (2, 1, 9):

@@ -31,6 +31,7 @@ from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
 from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
+from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
@@ -126,7 +127,7 @@ def describe() -> str:
 
 def read_configuration(settings: Settings) -> Configuration:
     """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
-    factors = load_factors()
+    factors = load_factors(factor_paths(settings.factors))
     problems: list[Problem] = []
     deployments: DeploymentSet | None = None
     policies: PolicySet | None = None

@@ -19,18 +19,19 @@ from litestar.di import Provide
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
-from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
 from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
+from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
@@ -74,7 +75,7 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     """
     settings = settings or Settings()
     running = Running(settings, read_configuration(settings), span_exporter)
-    return RequestIds(routes(settings, running))
+    return Door(routes(settings, running))
 
 
 def serving() -> ASGIApp:
@@ -127,7 +128,7 @@ def describe() -> str:
 
 def read_configuration(settings: Settings) -> Configuration:
     """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
-    factors = load_factors()
+    factors = load_factors(factor_paths(settings.factors))
     problems: list[Problem] = []
     deployments: DeploymentSet | None = None
     policies: PolicySet | None = None

@@ -16,9 +16,9 @@ from litestar.types import ASGIApp
 
 from gateway import telemetry as names
 from gateway.api.answers import ModelAnswer, ModelsAnswer
+from gateway.api.door import STATE_KEY
 from gateway.api.openapi import ImagesOperation, errors
 from gateway.api.parts import Part
-from gateway.api.request_ids import STATE_KEY
 from gateway.api.responses import ImageAnswer
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
 from gateway.identity.subject import Subject

@@ -106,17 +106,22 @@ class Upstreams:
 
     connect_timeout_s: float
     read_timeout_s: float
-    _open: dict[str, Upstream] = field(default_factory=dict)
+    _open: dict[str, list[Upstream]] = field(default_factory=dict)
 
     def to(self, deployment: Deployment) -> Upstream:
-        """The connections to a deployment, opened at first use."""
-        upstream = self._open.get(deployment.id)
-        if upstream is None or upstream.deployment != deployment:
-            upstream = self._open[deployment.id] = Upstream(deployment, self._client(deployment))
-        return upstream
+        """The connections to a deployment, opened at first use.
+
+        A deployment that changed has new ones; requests that began before keep those of its earlier form.
+        """
+        forms = self._open.setdefault(deployment.id, [])
+        for upstream in forms:
+            if upstream.deployment == deployment:
+                return upstream
+        forms.append(Upstream(deployment, self._client(deployment)))
+        return forms[-1]
 
     async def close(self) -> None:
-        await asyncio.gather(*(upstream.http.aclose() for upstream in self._open.values()))
+        await asyncio.gather(*(upstream.http.aclose() for forms in self._open.values() for upstream in forms))
 
     def _client(self, deployment: Deployment) -> httpx.AsyncClient:
         headers = {

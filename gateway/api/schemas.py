@@ -72,7 +72,7 @@ GENERATION = Schema(
         "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
         "response_format": _text("`b64_json` or `url`, where the service knows it"),
         "output_format": _text("`png`, `jpeg`, `webp` or `gif`"),
-        "stream": _of(OpenAPIType.BOOLEAN, "Only `false` in this version", enum=[False]),
+        "stream": _of(OpenAPIType.BOOLEAN, "Send the image as server-sent events"),
     },
     additional_properties=True,
 )
@@ -104,7 +104,11 @@ FOOTPRINT = _object(
     carbon_g=_range("Location-based use and embodied carbon in gCO2e"),
     images=_count("How many images"),
     method=_text("How the energy was estimated"),
-    parts=_of(OpenAPIType.OBJECT, "The parts of the sums, each a range", additional_properties=_range("")),
+    parts=_of(
+        OpenAPIType.OBJECT,
+        "The parts of the sums, each a range; null is a part that is known to exist and not how large it is",
+        additional_properties=Schema(one_of=[_range(""), Schema(type=OpenAPIType.NULL)]),
+    ),
     zone=_nullable_text("Electricity zone, null where it is unknown"),
     water_basis=_text("`consumption`, `withdrawal` or `mixed`"),
     carbon_basis=_text("What the grid's intensity counts"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -83,7 +82,8 @@ def test_any_other_string_of_32_characters_is_an_admin_key(tmp_path: Path) -> No
 async def test_readiness_tells_what_is_in_force(tmp_path: Path, redis_url: str) -> None:
     async with gateway_running(tmp_path, redis_url, budgets=[budget()]) as gateway:
         ready = await gateway.admin.get("/readyz")
-        alive = await httpx.AsyncClient().get(f"{gateway.url}/healthz")
+        nobody = await gateway.http(None)
+        alive = await nobody.get("/healthz")
 
     assert ready.status_code == 200
     body = ready.json()

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     deployments: Path | None = None
     policies: Path | None = None
+    factors: Path | None = None
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
     admin_key: SecretStr | None = None

@@ -32,11 +32,14 @@ WINDOW_TRIES = 3
 ANYTHING = "*"
 
 
-class WindowAnswer(msgspec.Struct):
-    """The stretch of time that a budget counts over, `start` included and `end` excluded."""
+class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The stretch of time that a budget counts over, `start` included and `end` excluded.
+
+    `every` is the length of a calendar window; fixed ones have none.
+    """
 
     kind: str
-    every: str
+    every: str | None = None
     start: str
     end: str
     timezone: str

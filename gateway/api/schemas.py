@@ -170,5 +170,12 @@ READINESS = _object(
         "The budgets in force", version=_text("Digest of the files"), budgets=_count("How many")
     ),
     deployments=_list(_text(""), "Ids of the deployments in force"),
+    configuration=_object(
+        "The files that were read last",
+        loaded_at=_count("When what is in force was read, in seconds since 1970"),
+        rejected=_list(
+            _text("file:line:column"), "Mistakes in newer files, for which what was in force is kept"
+        ),
+    ),
     factor_set=_text("Version of the factors"),
 )

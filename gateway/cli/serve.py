@@ -27,6 +27,10 @@ def serve(
     policies: Annotated[
         Path | None, typer.Option(envvar="ECOGATE_POLICIES", help="Folder of budgets as YAML")
     ] = None,
+    factors: Annotated[
+        Path | None,
+        typer.Option(envvar="ECOGATE_FACTORS", help="YAML file (or folder) of factors over the bundled ones"),
+    ] = None,
     data_dir: Annotated[
         Path, typer.Option(envvar="ECOGATE_DATA_DIR", help="Embedded Valkey, SQLite and the key pepper")
     ] = Path("data"),
@@ -48,6 +52,7 @@ def serve(
         "WORKERS": workers,
         "DEPLOYMENTS": deployments,
         "POLICIES": policies,
+        "FACTORS": factors,
         "DATA_DIR": data_dir.absolute(),
     }
     # Worker processes read the same settings from the environment.

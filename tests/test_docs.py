@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer.main
 
+from gateway.api.auth import CREDENTIAL_HEADERS
+from gateway.api.options import DEADLINE, INCLUDE
 from gateway.api.responses import HEADERS
 from gateway.cli import app
 from gateway.identity.subject import Role
@@ -86,6 +88,10 @@ def test_every_command_is_listed() -> None:
 def test_every_header_of_answers_is_listed() -> None:
     assert listed("Response headers") >= {"x-request-id", "retry-after", "x-should-retry", *HEADERS}
     assert set(re.findall(r"ecogate-[a-z-]+[a-z]", README)) <= set(HEADERS)
+
+
+def test_every_header_of_requests_is_listed() -> None:
+    assert listed("Request headers") >= {INCLUDE, DEADLINE, *(name.decode() for name in CREDENTIAL_HEADERS)}
 
 
 def test_every_error_code_is_listed() -> None:

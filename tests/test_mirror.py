@@ -10,7 +10,8 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "life plan story failures dry_run",
+    "lifecycle/test_serve": "life plan story failures dry_run account delivery",
+    "lifecycle/test_streams": "annotation relay",
     "api/test_openapi": "estimate schemas responses system",
     "api/test_images": "errors",
     "api/test_eco": "answers budgets sheets",
@@ -18,15 +19,19 @@ THROUGH = {
     "budgets/test_ledger_settle": "amounts holds",
     "budgets/test_ledger_lua": "scripts",
     # One estimate uses every method, coefficient and bound.
-    "footprint/test_estimate": "diffusion method_energy methods quantities",
+    "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
-    "upstreams/test_client": "deployments dialects/openai",
+    "upstreams/test_client": "answers deployments dialects/openai refusals",
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
     "usage/test_journal": "record",
+    "images/test_skeleton": "pixels",
+    "demo/test_standin": "streaming",
 }
 WHOLE = {
     "test_app": "settings",
+    "budgets/test_audit": "usage/archive",
+    "lifecycle/test_streams": "api/options",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",
 }
@@ -36,6 +41,7 @@ OF_NO_MODULE = {
     "cli/test_verbs": "the verbs of cli/__init__.py",
     "e2e/test_processes": "several processes",
     "footprint/test_accuracy": "estimates against published measurements",
+    "lifecycle/test_streams": "lives whose answer is a stream",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",
     "test_readme": "README.md",

@@ -13,25 +13,27 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import httpx
 from litestar import Litestar, Router
 from litestar.di import Provide
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
+from gateway.api.grid import grid_router
 from gateway.api.images import images_router
-from gateway.api.openapi import openapi_config
+from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
-from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
-from gateway.dashboard.pages import pages
+from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
+from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
@@ -40,6 +42,10 @@ from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.watching import Watching
+from gateway.reloading import Reloading
+from gateway.routing.feed import Feed
+from gateway.routing.grid import Grid
 from gateway.settings import Settings
 from gateway.store.connection import check_server, connect
 from gateway.store.sql import open_database
@@ -63,6 +69,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
+SIGNAL_TIMEOUT_S = 15.0
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -75,7 +82,7 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     """
     settings = settings or Settings()
     running = Running(settings, read_configuration(settings), span_exporter)
-    return RequestIds(routes(settings, running))
+    return Door(routes(settings, running))
 
 
 def serving() -> ASGIApp:
@@ -92,12 +99,13 @@ def serving() -> ASGIApp:
 
 def routes(settings: Settings, running: Running) -> Litestar:
     """Every route of the gateway. What is not listed here does not exist."""
-    dashboard = pages()
-    return Litestar(
+    dashboard, docs = pages(), documentation()
+    app = Litestar(
         route_handlers=[
             images_router(max_json_bytes=settings.max_json_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
+            grid_router(),
             admin_router(),
             healthz,
             readyz,
@@ -110,9 +118,11 @@ def routes(settings: Settings, running: Running) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running.open],
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(path=docs.path, page=docs.page, headers=docs.headers),
         logging_config=None,
     )
+    complete(app.openapi_schema)
+    return app
 
 
 def describe() -> str:
@@ -121,13 +131,12 @@ def describe() -> str:
     configuration = Configuration(
         no_policies(), DeploymentSet((), rules=Rules(), version=""), load_factors(), loaded_at=0
     )
-    schema = routes(settings, Running(settings, configuration, None)).openapi_schema.to_schema()
-    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
+    return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
 
 
 def read_configuration(settings: Settings) -> Configuration:
     """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
-    factors = load_factors()
+    factors = load_factors(factor_paths(settings.factors))
     problems: list[Problem] = []
     deployments: DeploymentSet | None = None
     policies: PolicySet | None = None
@@ -167,13 +176,19 @@ class Running:
         self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
     ) -> None:
         self._settings = settings
-        self._configuration = configuration
+        self._files = Reloading(
+            configuration,
+            read=lambda: read_configuration(settings),
+            paths=[path for path in (settings.deployments, settings.policies) if path is not None],
+        )
         self._span_exporter = span_exporter
         self._parts: dict[str, Any] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def part(self, name: str) -> Callable[[], Any]:
-        """A provider of one part by its name."""
+        """A provider of one part by its name; the configuration is the snapshot in force at that moment."""
+        if name == "configuration":
+            return lambda: self._files.current
         return lambda: self._parts[name]
 
     @asynccontextmanager
@@ -199,18 +214,21 @@ class Running:
             stack.push_async_callback(upstreams.close)
             settlements = Settlements(ledger, spans, settings.lease_s)
             images = Images(
-                configuration=lambda: self._configuration,
+                configuration=lambda: self._files.current,
                 ledger=ledger,
                 settlements=settlements,
                 upstreams=upstreams,
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+                grid=Grid(),
             )
+            sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
+            stack.push_async_callback(sources.aclose)
             reader = connect(redis_url, timeout_ms=CONSUMER_TIMEOUT_MS)
             stack.push_async_callback(reader.aclose)
             journal = JournalConsumer(reader, database)
+            feed = Feed(reader, sources, images.grid, Watching(lambda: self._files.current))
             self._parts = {
-                "configuration": self._configuration,
                 "images": images,
                 "keys": keys,
                 "ledger": ledger,
@@ -220,7 +238,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts(),
+                    self._facts,
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -230,6 +248,8 @@ class Running:
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
+            self._start("signals", feed.run())
+            self._start("configuration", self._files.watch(spans))
             try:
                 yield
             finally:
@@ -249,8 +269,9 @@ class Running:
         return embedded.url
 
     def _facts(self) -> dict[str, Any]:
-        configuration = self._configuration
+        configuration = self._files.current
         return {
+            "configuration": self._files.report(),
             "policies": {
                 "version": configuration.policies.version,
                 "budgets": len(configuration.policies.budgets),

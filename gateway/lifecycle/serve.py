@@ -18,6 +18,8 @@ from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, U
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
+from gateway.routing.grid import Grid
+from gateway.routing.readings import hour_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,24 +55,32 @@ class Images:
     upstreams: Upstreams
     telemetry: Telemetry
     max_answer_bytes_per_image: int
+    grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
         """What the request would cost where; the same for a dry run and for a real request."""
         return make_plan(
-            configuration, subject, request, full=lambda deployment: self.upstreams.to(deployment).full
+            configuration,
+            subject,
+            request,
+            full=lambda deployment: self.upstreams.to(deployment).full,
+            grid=self.grid,
+            hour=hour_of(time.time()),
         )
 
     async def serve(self, ask: Ask) -> Served:
-        """The answer to a request, after its settlement.
+        """The answer to a request: after its settlement, or a stream as soon as it begins.
 
         Raises `ApiError` for every answer without images and `ClientGone` when nobody waits any more. When
         the caller is cancelled the life goes on by itself.
         """
-        life = asyncio.create_task(self._live(ask))
+        ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+        life = asyncio.create_task(self._live(ask, ready))
         self._lives.add(life)
         life.add_done_callback(self._ended)
-        return await asyncio.shield(life)
+        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+        return await (ready if ready.done() else asyncio.shield(life))
 
     async def drain(self, timeout_s: float) -> None:
         """Waits for the lives in flight, then for queued settlements, `timeout_s` seconds at most."""
@@ -82,7 +92,7 @@ class Images:
                     await self.settlements.flush()
                     await asyncio.sleep(FLUSH_S)
 
-    async def _live(self, ask: Ask) -> Served:
+    async def _live(self, ask: Ask, ready: asyncio.Future[Served]) -> Served:
         model, outcome, status = "other", "error", 500
         try:
             configuration = self.configuration()
@@ -91,7 +101,7 @@ class Images:
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
-            served = await self._lived(ask, plan, configuration)
+            served = await self._lived(ask, plan, configuration, ready)
         except ApiError as error:
             outcome, status = OUTCOMES.get(type(error), "error"), error.status
             raise
@@ -107,7 +117,9 @@ class Images:
                 route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s
             )
 
-    async def _lived(self, ask: Ask, plan: Plan, configuration: Configuration) -> Served:
+    async def _lived(
+        self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
+    ) -> Served:
         life = Life(
             ask,
             plan,
@@ -120,7 +132,11 @@ class Images:
         )
         await life.reserve()
         try:
-            return await life.send()
+            served = await life.send()
+            if served.relay is not None:
+                ready.set_result(served)
+                await life.follow(served)
+            return served
         finally:
             await life.abandon()
 

@@ -11,7 +11,8 @@ from functools import lru_cache
 from statistics import pstdev
 from typing import TYPE_CHECKING
 
-from gateway.footprint.places import WORLD, zone_country
+from gateway.footprint.grid import WORLD
+from gateway.footprint.places import zone_country
 
 if TYPE_CHECKING:
     from gateway.footprint.factors import FactorSet

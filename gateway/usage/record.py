@@ -25,7 +25,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
     `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
-    decisions in the design: allow or deny today. `because` explains it in sentences.
+    decisions in the design: allow or deny today. `because` explains it in sentences; `routing` is what
+    other rules would have chosen.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     basis: str
     footprint: dict[str, Any] = {}
     candidates: list[dict[str, Any]] = []
+    routing: dict[str, Any] = {}
     policies: list[dict[str, Any]] = []
     attempts: list[Attempt] = []
     usage: dict[str, Any] | None = None

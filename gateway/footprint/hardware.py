@@ -74,13 +74,15 @@ def find_hardware(site: Site, factors: FactorSet) -> Hardware:
     precision, understood = precision_of(site.precision)
     terms, told = [], []
     if site.precision is None:
-        told.append("Precision not given: bf16.")
+        told.append("Precision not given: bf16, with wider bounds.")
+        terms.append("precision_unknown")
     elif not understood:
         told.append("Precision not understood: counted like bf16, with wider bounds.")
     if precision == "quantised":
         terms.append("quantised")
     if site.batch is None:
-        told.append("Batch not given: 1, the least efficient.")
+        told.append("Batch not given: 1, the least efficient, with wider bounds below.")
+        terms.append("batch_unknown")
     extra = max(1, site.num_gpus or 1) - 1
     if extra:
         terms.append("shared")

@@ -8,7 +8,7 @@ Refuses to know models and GPUs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,9 @@ class Place:
     warnings: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def find_place(site: Site, factors: FactorSet) -> Place:
     """The factors of a site; `site`'s own values win over disclosures."""
-    return _find_place(replace(site, gpu=None, num_gpus=None, precision=None, batch=None), factors)
-
-
-@lru_cache(maxsize=4096)
-def _find_place(site: Site, factors: FactorSet) -> Place:
     told: list[str] = []
     warned: list[str] = []
     provider = (site.provider or "").strip().lower()

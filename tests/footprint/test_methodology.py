@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from gateway.footprint.estimate import estimate
 from gateway.footprint.factors import FactorSet, load_factors
 from gateway.footprint.quantities import METHOD_RANKS, Footprint, ImageWork, Site
 from tests.footprint.test_accuracy import gpu_energy, predict, rows, without_measurements_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methodology.md").read_text()
 ON_THE_US_GRID = Site(zone="US", gpu="H100", precision="bf16", batch=1, pue=1.15, wue_l_per_kwh=0.375)
@@ -136,7 +140,7 @@ def test_the_table_of_accuracy_is_measured() -> None:
     formula = replace(factors, anchors={})
     validation, public = rows("validation_points.csv"), rows("measured_public.csv")
     small = [row for row in public if int(row["batch"]) <= 8]
-    cases = [
+    cases: list[tuple[list[dict[str, str]], Callable[[dict[str, str]], FactorSet]]] = [
         (validation, lambda _: factors),
         (validation, lambda _: formula),
         (public, lambda _: factors),

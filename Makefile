@@ -32,6 +32,11 @@ check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, th
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/ecogate check --deployments deploy/deployments.example.yaml --policies policies
+	$(BIN)/ecogate openapi | diff -u openapi/ecogate.yaml - || { echo "run 'make openapi'" >&2; exit 1; }
+
+.PHONY: openapi
+openapi: $(STAMPS)/dev ## write openapi/ecogate.yaml again, from the routes
+	$(BIN)/ecogate openapi --output openapi/ecogate.yaml
 
 .PHONY: format
 format: $(STAMPS)/dev ## format and fix what can be fixed

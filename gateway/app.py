@@ -6,30 +6,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.static_files import create_static_files_router
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
-from gateway.api.openapi import openapi_config
-from gateway.api.request_ids import RequestIds
+from gateway.api.openapi import as_yaml, complete, openapi_config
+from gateway.api.pages import pages_router
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
-from gateway.dashboard.pages import pages
+from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
 from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
@@ -40,6 +40,7 @@ from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.reloading import Reloading
 from gateway.settings import Settings
 from gateway.store.connection import check_server, connect
 from gateway.store.sql import open_database
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GC_THRESHOLDS = (50_000, 20, 100)
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -73,13 +75,25 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     """
     settings = settings or Settings()
     running = Running(settings, read_configuration(settings), span_exporter)
-    return RequestIds(routes(settings, running))
+    return Door(routes(settings, running))
+
+
+def serving() -> ASGIApp:
+    """`create_app` for a process that only serves: what is built so far leaves the garbage collector alone.
+
+    Full collections would stop every request for milliseconds to look at modules that never go away.
+    """
+    app = create_app()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return app
 
 
 def routes(settings: Settings, running: Running) -> Litestar:
     """Every route of the gateway. What is not listed here does not exist."""
-    dashboard = pages()
-    return Litestar(
+    dashboard, docs = pages(), documentation()
+    app = Litestar(
         route_handlers=[
             images_router(max_json_bytes=settings.max_json_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
@@ -88,12 +102,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             healthz,
             readyz,
             metrics,
-            create_static_files_router(
-                path=dashboard.path,
-                directories=[dashboard.directory],
-                html_mode=True,
-                include_in_schema=False,
-            ),
+            pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
             "subject": Provide(provide_subject),
@@ -101,9 +110,11 @@ def routes(settings: Settings, running: Running) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running.open],
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(path=docs.path, page=docs.page, headers=docs.headers),
         logging_config=None,
     )
+    complete(app.openapi_schema)
+    return app
 
 
 def describe() -> str:
@@ -112,8 +123,7 @@ def describe() -> str:
     configuration = Configuration(
         no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
     )
-    schema = routes(settings, Running(settings, configuration, None)).openapi_schema.to_schema()
-    return yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
+    return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
 
 
 def read_configuration(settings: Settings) -> Configuration:
@@ -158,13 +168,19 @@ class Running:
         self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
     ) -> None:
         self._settings = settings
-        self._configuration = configuration
+        self._files = Reloading(
+            configuration,
+            read=lambda: read_configuration(settings),
+            paths=[path for path in (settings.deployments, settings.policies) if path is not None],
+        )
         self._span_exporter = span_exporter
         self._parts: dict[str, Any] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def part(self, name: str) -> Callable[[], Any]:
-        """A provider of one part by its name."""
+        """A provider of one part by its name; the configuration is the snapshot in force at that moment."""
+        if name == "configuration":
+            return lambda: self._files.current
         return lambda: self._parts[name]
 
     @asynccontextmanager
@@ -190,7 +206,7 @@ class Running:
             stack.push_async_callback(upstreams.close)
             settlements = Settlements(ledger, spans, settings.lease_s)
             images = Images(
-                configuration=lambda: self._configuration,
+                configuration=lambda: self._files.current,
                 ledger=ledger,
                 settlements=settlements,
                 upstreams=upstreams,
@@ -201,7 +217,6 @@ class Running:
             stack.push_async_callback(reader.aclose)
             journal = JournalConsumer(reader, database)
             self._parts = {
-                "configuration": self._configuration,
                 "images": images,
                 "keys": keys,
                 "ledger": ledger,
@@ -211,7 +226,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts(),
+                    self._facts,
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -221,6 +236,7 @@ class Running:
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
+            self._start("configuration", self._files.watch(spans))
             try:
                 yield
             finally:
@@ -240,8 +256,9 @@ class Running:
         return embedded.url
 
     def _facts(self) -> dict[str, Any]:
-        configuration = self._configuration
+        configuration = self._files.current
         return {
+            "configuration": self._files.report(),
             "policies": {
                 "version": configuration.policies.version,
                 "budgets": len(configuration.policies.budgets),

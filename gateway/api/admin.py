@@ -4,19 +4,21 @@ Org admins stay within their org; nobody hands out or takes back a role above it
 keys are made and kept.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
+from gateway.api.errors import as_response
+from gateway.api.openapi import errors
 from gateway.api.parts import Part
-from gateway.errors import NotAllowed, NotFound
-from gateway.identity.registry import KeyRegistry
+from gateway.errors import InvalidRequest, NotAllowed, NotFound
+from gateway.identity.registry import IssuedKey, KeyEntry, KeyRegistry
 from gateway.identity.subject import Role, Subject
+from gateway.usage.periods import rfc3339
 
 LARGEST_BODY_BYTES = 16_384
 
@@ -31,7 +33,44 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     role: Role = Role.MEMBER
 
 
-@post("/keys", request_max_body_size=LARGEST_BODY_BYTES)
+class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A key without its secret."""
+
+    id: str
+    org: str
+    role: str
+    created_at: str
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+    revoked_at: str | None = None
+
+
+class IssuedKeyAnswer(KeyAnswer, omit_defaults=True, kw_only=True):
+    """A new key. `key` is shown this once."""
+
+    key: str
+
+
+class KeysAnswer(msgspec.Struct):
+    """Keys, newest first, revoked ones too."""
+
+    data: list[KeyAnswer]
+
+
+def _unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Bodies nested too deeply or not in UTF-8, for which the framework has no answer of its own."""
+    del error
+    return as_response(InvalidRequest("The body is not JSON that can be read.", code="invalid_json"))
+
+
+@post(
+    "/keys",
+    summary="Issue a key",
+    responses=errors(400, 401, 403, 413, 503),
+    request_max_body_size=LARGEST_BODY_BYTES,
+    exception_handlers={RecursionError: _unreadable, UnicodeDecodeError: _unreadable},
+)
 async def create_key(
     data: JSONBody[NewKey], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> IssuedKeyAnswer:
@@ -45,7 +84,7 @@ async def create_key(
     return issued_key_answer(issued)
 
 
-@get("/keys")
+@get("/keys", summary="List keys", responses=errors(400, 401, 403, 503))
 async def list_keys(
     administrator: Part[Subject],
     keys: Part[KeyRegistry],
@@ -59,7 +98,12 @@ async def list_keys(
     return KeysAnswer(data=[key_answer(entry) for entry in await keys.listing(org)])
 
 
-@delete("/keys/{key_id:str}", status_code=200)
+@delete(
+    "/keys/{key_id:str}",
+    summary="Revoke a key",
+    status_code=200,
+    responses=errors(400, 401, 403, 404, 503),
+)
 async def revoke_key(
     key_id: FromPath[str], administrator: Part[Subject], keys: Part[KeyRegistry]
 ) -> KeyAnswer:
@@ -85,3 +129,27 @@ def admin_router() -> Router:
 
 def _manages(administrator: Subject, org: str) -> bool:
     return administrator.role is Role.PLATFORM_ADMIN or administrator.org == org
+
+
+def key_answer(entry: KeyEntry) -> KeyAnswer:
+    """What may be shown of a key."""
+    return KeyAnswer(**_key_fields(entry))
+
+
+def issued_key_answer(issued: IssuedKey) -> IssuedKeyAnswer:
+    """A new key with its secret."""
+    return IssuedKeyAnswer(key=issued.key, **_key_fields(issued.entry))
+
+
+def _key_fields(entry: KeyEntry) -> dict[str, Any]:
+    subject = entry.subject
+    return {
+        "id": entry.id,
+        "org": subject.org,
+        "team": subject.team,
+        "user": subject.user,
+        "labels": subject.labels,
+        "role": subject.role.value,
+        "created_at": rfc3339(entry.created_at_ms),
+        "revoked_at": None if entry.revoked_at_ms is None else rfc3339(entry.revoked_at_ms),
+    }

@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
+import msgspec
 from litestar import MediaType, Request, Response, Router, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
@@ -15,11 +16,9 @@ from litestar.params import FromPath, QueryParameter
 from gateway.api.answers import (
     METHOD,
     UNITS,
-    BudgetItem,
-    BudgetsAnswer,
-    MeAnswer,
     RequestAnswer,
     RequestsAnswer,
+    SubjectAnswer,
     UsageAnswer,
     period_answer,
     request_answer,
@@ -27,7 +26,8 @@ from gateway.api.answers import (
     subject_answer,
     usage_item,
 )
-from gateway.api.budgets import budget_rows, subjects_in_reach
+from gateway.api.budgets import BudgetItem, BudgetsAnswer, budget_rows, subjects_in_reach
+from gateway.api.openapi import SheetOperation, errors
 from gateway.api.parts import Part
 from gateway.api.sheets import CSV_TYPE, usage_csv
 from gateway.budgets.ledger import Ledger
@@ -48,6 +48,14 @@ To = Annotated[
 Zone = Annotated[str, QueryParameter(name="tz", description="IANA time zone of buckets and of bare dates")]
 Filter = Annotated[str | None, QueryParameter(description="Only requests with this value")]
 REPEATABLE = frozenset({"group_by"})
+
+
+class MeAnswer(msgspec.Struct):
+    """The caller, as its key says, with its budgets."""
+
+    subject: SubjectAnswer
+    role: str
+    budgets: list[BudgetItem]
 
 
 async def provide_filters(
@@ -78,7 +86,13 @@ async def provide_filters(
     )
 
 
-@get("/usage", dependencies={"filters": Provide(provide_filters)})
+@get(
+    "/usage",
+    summary="Show usage",
+    operation_class=SheetOperation,
+    responses=errors(400, 401, 503),
+    dependencies={"filters": Provide(provide_filters)},
+)
 async def usage_totals(
     request: Request[Any, Any, Any],
     subject: Part[Subject],
@@ -87,7 +101,7 @@ async def usage_totals(
     *,
     from_: From = None,
     to: To = None,
-    window: Annotated[str, QueryParameter(enum=WINDOWS, description="Length of the buckets")] = "day",
+    window: Annotated[str, QueryParameter(enum=list(WINDOWS), description="Length of the buckets")] = "day",
     group_by: Annotated[
         list[str] | None, QueryParameter(description="Names, repeated or separated by commas")
     ] = None,
@@ -118,7 +132,12 @@ async def usage_totals(
     )
 
 
-@get("/requests", dependencies={"filters": Provide(provide_filters)})
+@get(
+    "/requests",
+    summary="List requests",
+    responses=errors(400, 401, 503),
+    dependencies={"filters": Provide(provide_filters)},
+)
 async def requests_page(
     request: Request[Any, Any, Any],
     subject: Part[Subject],
@@ -140,7 +159,7 @@ async def requests_page(
     return RequestsAnswer(data=[request_item(stored) for stored in page.requests], next=page.next)
 
 
-@get("/requests/{request_id:str}")
+@get("/requests/{request_id:str}", summary="Show a request", responses=errors(400, 401, 404, 503))
 async def request_by_id(
     request_id: FromPath[str], subject: Part[Subject], usage: Part[UsageQueries]
 ) -> RequestAnswer:
@@ -151,7 +170,7 @@ async def request_by_id(
     return request_answer(stored)
 
 
-@get("/budgets")
+@get("/budgets", summary="List budgets", responses=errors(401, 503))
 async def budgets(
     subject: Part[Subject],
     keys: Part[KeyRegistry],
@@ -163,7 +182,7 @@ async def budgets(
     return BudgetsAnswer(data=await _rows(subject, reach, ledger, configuration))
 
 
-@get("/me")
+@get("/me", summary="Show the caller", responses=errors(401, 503))
 async def me(
     subject: Part[Subject],
     ledger: Part[Ledger],

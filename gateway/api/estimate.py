@@ -6,7 +6,7 @@ from litestar import Request, post
 from litestar.params import QueryParameter
 
 from gateway.api.images import read_body
-from gateway.api.openapi import GenerationOperation, errors
+from gateway.api.openapi import EstimateOperation, errors
 from gateway.api.parts import Part
 from gateway.identity.subject import Subject
 from gateway.images.request import read_generation
@@ -18,8 +18,9 @@ from gateway.lifecycle.serve import Images
     "/estimate",
     status_code=200,
     tags=["eco"],
-    operation_class=GenerationOperation,
-    responses=errors(400, 401, 404, 413, 415, 503),
+    summary="Estimate a request",
+    operation_class=EstimateOperation,
+    responses=errors(400, 401, 404, 408, 413, 415, 503),
 )
 async def estimate(
     request: Request[Any, Any, Any],

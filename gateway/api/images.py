@@ -15,10 +15,12 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from gateway import telemetry as names
-from gateway.api.openapi import GenerationOperation, errors
+from gateway.api.answers import ModelAnswer, ModelsAnswer
+from gateway.api.door import STATE_KEY
+from gateway.api.openapi import ImagesOperation, errors
+from gateway.api.options import deadline, wants_footprint
 from gateway.api.parts import Part
-from gateway.api.request_ids import STATE_KEY
-from gateway.api.responses import ImageAnswer
+from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
 from gateway.identity.subject import Subject
 from gateway.images.request import read_generation
@@ -59,8 +61,9 @@ async def read_body(request: Request[Any, Any, Any]) -> bytes:
     "/images/generations",
     status_code=200,
     tags=["images"],
-    operation_class=GenerationOperation,
-    responses=errors(400, 401, 402, 404, 413, 415, 429, 502, 503, 504),
+    summary="Make images",
+    operation_class=ImagesOperation,
+    responses=errors(400, 401, 402, 404, 408, 413, 415, 429, 502, 503, 504),
 )
 async def generate(request: Request[Any, Any, Any], subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make images from a prompt, as `POST /v1/images/generations` of the OpenAI API."""
@@ -73,7 +76,13 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
             async with _watched(request) as gone:
                 served = await images.serve(
                     Ask(
-                        request_id, subject, asked, gone, _retry_count(headers.get("x-stainless-retry-count"))
+                        request_id,
+                        subject,
+                        asked,
+                        gone,
+                        retry_count=_retry_count(headers.get("x-stainless-retry-count")),
+                        deadline_s=deadline(headers),
+                        include_footprint=wants_footprint(headers),
                     )
                 )
         except ApiError as error:
@@ -84,45 +93,32 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
             finish(span, status=CLIENT_CLOSED, error="client_gone")
             raise HTTPException(status_code=CLIENT_CLOSED, detail="The client closed the request.") from None
         finish(span, status=served.answer.status, attributes=_outcome(served))
-        return ImageAnswer(served)
+        return answer_app(served)
 
 
-@get("/models", tags=["images"], responses=errors(401))
-async def models(configuration: Part[Configuration], subject: Part[Subject]) -> dict[str, Any]:
+@get("/models", tags=["images"], summary="List models", responses=errors(401, 503))
+async def models(configuration: Part[Configuration], subject: Part[Subject]) -> ModelsAnswer:
     """The models that may be asked for."""
     del subject
     names = configuration.deployments.models()
-    return {"object": "list", "data": [_model(configuration, name) for name in names]}
+    return ModelsAnswer(data=[ModelAnswer(name, configuration.loaded_at) for name in names])
 
 
-@get("/models/{model:path}", tags=["images"], responses=errors(401, 404))
+@get("/models/{model:path}", tags=["images"], summary="Show a model", responses=errors(400, 401, 404, 503))
 async def model(
     model: FromPath[str], configuration: Part[Configuration], subject: Part[Subject]
-) -> dict[str, Any]:
+) -> ModelAnswer:
     """One model."""
     del subject
     name = model.removeprefix("/")
     if not configuration.deployments.serving(name):
         raise NotFound("The model is not offered here.", code="model_not_found", param="model")
-    return _model(configuration, name)
+    return ModelAnswer(name, configuration.loaded_at)
 
 
 def images_router(*, max_json_bytes: int) -> Router:
     """Everything below `/v1`; what is not listed here does not exist."""
     return Router(path="/v1", route_handlers=[generate, models, model], request_max_body_size=max_json_bytes)
-
-
-def _unsupported(message: str) -> InvalidRequest:
-    return InvalidRequest(message, code="unsupported_media_type", status=415)
-
-
-def _model(configuration: Configuration, name: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "object": "model",
-        "created": configuration.loaded_at,
-        "owned_by": "ecogate",
-    }
 
 
 def _outcome(served: Served) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the API describes itself, where Litestar cannot see it: bodies that handlers read by hand, and errors.
+"""How the API describes itself, where Litestar cannot see it: bodies read by hand, headers, errors.
 
 The published file is made from the routes by `ecogate openapi`; a test holds the two together.
 """
@@ -6,22 +6,38 @@ The published file is made from the routes by `ecogate openapi`; a test holds th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import yaml
 from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
     Components,
+    OpenAPIHeader,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
+    PathItem,
+    Reference,
     RequestBody,
     Schema,
     SecurityScheme,
+    Tag,
 )
 
 from gateway import __version__
-from gateway.images.request import MAX_IMAGES, MAX_PARTIAL_IMAGES, MAX_PROMPT_CHARACTERS, MAX_STEPS
+from gateway.api.pages import DocumentationPage, documentation_router
+from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
+from gateway.api.schemas import ESTIMATE, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
+from gateway.api.sheets import CSV_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from litestar.openapi.spec import OpenAPI
 
 DESCRIPTION = """\
 A gateway in front of image-generation services. The `/v1` routes speak the OpenAI Images API; `/eco/v1` shows
@@ -30,6 +46,18 @@ what was used, what is left and what a request would cost.
 Energy is facility energy in Wh, water is consumption on and off site in mL, carbon is location-based use plus
 embodied in gCO2e, each for the whole request. All of them are estimates with a low and a high bound.
 """
+TAGS = {
+    "images": "The OpenAI side",
+    "eco": "What was used, what is left, what a request would cost",
+    "admin": "API keys",
+    "system": "For operators and machines; no key needed",
+}
+ERROR_HEADERS = {
+    "retry-after": "After how many seconds another try makes sense, where one does",
+    "x-should-retry": "`false` where stock clients must not repeat the request by themselves",
+}
+REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"
+JSON = "application/json"
 
 
 class OpenAIError(msgspec.Struct):
@@ -39,7 +67,7 @@ class OpenAIError(msgspec.Struct):
     type: str
     param: str | None
     code: str | None
-    eco: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    eco: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorBody(msgspec.Struct):
@@ -62,41 +90,14 @@ MEANINGS = {
     402: "A budget has no room (`eco_budget_exceeded`, `eco_request_too_large`); not to be repeated",
     403: "The key's role may not do this",
     404: "Unknown URL, model or record",
+    408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is of another type",
     429: "Requests in flight hold the room that is left, or the image service is rate limited",
     502: "The image service failed",
-    503: "The budget store or every image service is unavailable; nothing was charged",
+    503: "A store that this needs, or every image service, is unavailable; nothing was charged",
     504: "The image service did not answer in time; charged as estimated",
 }
-
-
-def _generation() -> Schema:
-    def field(kind: OpenAPIType, description: str, **limits: Any) -> Schema:
-        return Schema(type=kind, description=description, **limits)
-
-    return Schema(
-        type=OpenAPIType.OBJECT,
-        description="A body of the OpenAI Images API. Fields that are not listed here are forwarded.",
-        required=["model", "prompt"],
-        properties={
-            "model": field(OpenAPIType.STRING, "A name from `GET /v1/models`"),
-            "prompt": field(OpenAPIType.STRING, "What to draw", max_length=MAX_PROMPT_CHARACTERS),
-            "n": field(OpenAPIType.INTEGER, "How many images", minimum=1, maximum=MAX_IMAGES, default=1),
-            "size": field(OpenAPIType.STRING, "`auto` or WIDTHxHEIGHT in pixels"),
-            "quality": field(OpenAPIType.STRING, "`auto`, `low`, `medium`, `high` or what the model knows"),
-            "num_inference_steps": field(
-                OpenAPIType.INTEGER, "Denoising steps, also `steps`", minimum=1, maximum=MAX_STEPS
-            ),
-            "partial_images": field(
-                OpenAPIType.INTEGER, "Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES
-            ),
-            "response_format": field(OpenAPIType.STRING, "`b64_json` or `url`, where the service knows it"),
-            "output_format": field(OpenAPIType.STRING, "`png`, `jpeg`, `webp` or `gif`"),
-            "stream": field(OpenAPIType.BOOLEAN, "Only `false` in this version"),
-        },
-        additional_properties=True,
-    )
 
 
 @dataclass
@@ -104,17 +105,89 @@ class GenerationOperation(Operation):
     """An operation whose handler reads a generations body by hand."""
 
     def __post_init__(self) -> None:
-        media = OpenAPIMediaType(schema=_generation())
-        self.request_body = RequestBody(content={"application/json": media}, required=True)
+        media = OpenAPIMediaType(schema=GENERATION, example=GENERATION_EXAMPLE)
+        self.request_body = RequestBody(content={JSON: media}, required=True)
 
 
-def openapi_config() -> OpenAPIConfig:
-    """Title, description and security of the published description."""
+@dataclass
+class ImagesOperation(GenerationOperation):
+    """An operation that answers with images, or with an error of the image service under its own status."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        answer = _answer(self, "200")
+        answer.content = {JSON: OpenAPIMediaType(schema=IMAGES)}
+        answer.headers = {
+            name: _header(
+                meaning,
+                OpenAPIType.NUMBER if name.startswith(QUANTITIES) else OpenAPIType.STRING,
+                required=name in ALWAYS,
+            )
+            for name, meaning in HEADERS.items()
+        }
+        refused = OpenAPIResponse(
+            description="What the image service itself refused, under its own status; nothing was charged",
+            content=_answer(self, "400").content,
+        )
+        self.responses = {**(self.responses or {}), "default": refused}
+
+
+@dataclass
+class EstimateOperation(GenerationOperation):
+    """The dry run of a generations body."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _answer(self, "200").content = {JSON: OpenAPIMediaType(schema=ESTIMATE)}
+
+
+@dataclass
+class SheetOperation(Operation):
+    """An operation that answers with CSV, too."""
+
+    def __post_init__(self) -> None:
+        sheet = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+        answer = _answer(self, "200")
+        answer.content = {**(answer.content or {}), CSV_TYPE.partition(";")[0]: sheet}
+
+
+@dataclass
+class ReadinessOperation(Operation):
+    """Ready or not, with the same body."""
+
+    def __post_init__(self) -> None:
+        content = {JSON: OpenAPIMediaType(schema=READINESS)}
+        _answer(self, "200").content = content
+        not_ready = OpenAPIResponse(description="A part does not work", content=content)
+        self.responses = {**(self.responses or {}), "503": not_ready}
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML for readers: several lines of text as such."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
+
+
+def openapi_config(*, path: str, page: Path, headers: Mapping[str, str]) -> OpenAPIConfig:
+    """What the published description says of itself.
+
+    It is served below `path`, beside `page`, and both with these headers.
+    """
     return OpenAPIConfig(
         title="ecogate",
         version=__version__,
         description=DESCRIPTION,
-        path="/docs",
+        use_handler_docstrings=True,
+        operation_id_creator=lambda handler, _method, _path: handler.handler_name,
+        tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
+        render_plugins=[DocumentationPage(page), JsonRenderPlugin(), YamlRenderPlugin()],
+        openapi_router=documentation_router(path, headers),
         components=Components(
             security_schemes={
                 "key": SecurityScheme(type="http", scheme="bearer", description="An API key of the gateway")
@@ -122,3 +195,57 @@ def openapi_config() -> OpenAPIConfig:
         ),
         security=[{"key": []}],
     )
+
+
+def complete(description: OpenAPI) -> None:
+    """Adds what holds for every operation: the request id, the headers of errors, who needs no key.
+
+    An error that several operations share is described once, among the components.
+    """
+    shared: dict[str, OpenAPIResponse | Reference] = {}
+    for operation in _operations(description):
+        if operation.tags == ["system"]:
+            operation.security = []
+        answers = operation.responses = dict(operation.responses or {})
+        for status in answers:
+            answer = _answer(operation, status)
+            if status.startswith("2"):
+                answer.description = "Success"
+            names = ["x-request-id", *([] if status.startswith("2") else ERROR_HEADERS)]
+            headers = {name: Reference(f"#/components/headers/{name}") for name in names}
+            answer.headers = {**headers, **(answer.headers or {})}
+            if answer.description in MEANINGS.values():
+                shared[f"error-{status}"] = answer
+                answers[status] = Reference(f"#/components/responses/error-{status}")
+    components = description.components
+    components.responses = dict(sorted(shared.items()))
+    components.headers = {
+        "x-request-id": _header(REQUEST_ID, required=True),
+        **{name: _header(meaning) for name, meaning in ERROR_HEADERS.items()},
+    }
+
+
+def as_yaml(description: OpenAPI) -> str:
+    """The description as it is published."""
+    schema = description.to_schema()
+    ordered = {"openapi": schema.pop("openapi"), **schema}
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _operations(description: OpenAPI) -> Iterator[Operation]:
+    for item in (description.paths or {}).values():
+        if isinstance(item, PathItem):
+            yield from (one for one in (item.get, item.post, item.delete) if one is not None)
+
+
+def _answer(operation: Operation, status: str) -> OpenAPIResponse:
+    answer = (operation.responses or {})[status]
+    if not isinstance(answer, OpenAPIResponse):
+        raise TypeError(answer)
+    return answer
+
+
+def _header(
+    description: str, kind: OpenAPIType = OpenAPIType.STRING, *, required: bool = False
+) -> OpenAPIHeader:
+    return OpenAPIHeader(schema=Schema(type=kind), description=description, required=required)

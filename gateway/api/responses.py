@@ -5,17 +5,49 @@ A value that is not known has no header; none is ever 0 for want of knowledge.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+
+from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPResponseStartEvent, Receive, Scope, Send
 
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Served
+    from gateway.lifecycle.relay import Relay
 
 CHUNK_BYTES = 256 * 1024
+STREAM_HEADERS = [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+QUANTITIES = ("ecogate-energy-wh", "ecogate-water-ml", "ecogate-carbon-g")
+
+HEADERS = {
+    "ecogate-energy-wh": "Facility energy of the whole request in Wh, central estimate",
+    "ecogate-energy-wh-low": "Lower bound of the energy in Wh",
+    "ecogate-energy-wh-high": "Upper bound of the energy in Wh",
+    "ecogate-water-ml": "Water consumed on site and at power plants in mL, central estimate",
+    "ecogate-water-ml-low": "Lower bound of the water in mL",
+    "ecogate-water-ml-high": "Upper bound of the water in mL",
+    "ecogate-carbon-g": "Carbon, use and embodied, in gCO2e, central estimate",
+    "ecogate-carbon-g-low": "Lower bound of the carbon in gCO2e",
+    "ecogate-carbon-g-high": "Upper bound of the carbon in gCO2e",
+    "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
+    "ecogate-deployment": "The deployment that did the work",
+    "ecogate-zone": "Its electricity zone, where that is known",
+    "ecogate-decision": "`allow`; a refused request has an error instead",
+    "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
+    "ecogate-warning": "What makes the figures weaker than usual",
+    "ecogate-upstream-request-id": "The image service's own id of the request",
+}
+"""Every header that an answer with images may have, with its meaning."""
+ALWAYS = frozenset(name for name in HEADERS if name.startswith(QUANTITIES)) | {
+    "ecogate-basis",
+    "ecogate-deployment",
+    "ecogate-decision",
+}
+"""Those that every such answer has."""
 
 
 def shown(value: float) -> str:
@@ -23,55 +55,106 @@ def shown(value: float) -> str:
     return f"{value:.6g}"
 
 
-class ImageAnswer:
-    """An ASGI application that sends one served answer, byte for byte as the service gave it."""
+def answer_app(served: Served) -> ASGIApp:
+    """What sends a served answer."""
+    if served.relay is not None:
+        return StreamAnswer(served, served.relay)
+    assert isinstance(served.answer, UpstreamAnswer), "what is no stream was spooled"  # noqa: S101
+    return ImageAnswer(served, served.answer)
 
-    def __init__(self, served: Served) -> None:
+
+class ImageAnswer:
+    """An ASGI application that sends one spooled answer, byte for byte as the service gave it.
+
+    When the client asked for the footprint, the JSON object gets one more member.
+    """
+
+    def __init__(self, served: Served, answer: UpstreamAnswer) -> None:
         self._served = served
+        self._answer = answer
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        answer = self._served.answer
+        answer = self._answer
+        member = self._served.member if answer.scan.media_type.endswith("json") else None
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": answer.status,
-                    "headers": [(name.encode(), value.encode("latin-1")) for name, value in self._headers()],
-                }
-            )
+            until = _closing_brace(answer) if member is not None else answer.length
+            length = answer.length + len(member or b"")
+            headers = [*served_headers(self._served), ("content-length", str(length))]
+            await send(_start(answer.status, headers))
             answer.body.seek(0)
-            while chunk := answer.body.read(CHUNK_BYTES):
+            while chunk := answer.body.read(min(CHUNK_BYTES, until - answer.body.tell())):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            rest = (member or b"") + answer.body.read()
+            await send({"type": "http.response.body", "body": rest, "more_body": False})
         finally:
             answer.close()
 
-    def _headers(self) -> Iterator[tuple[str, str]]:
-        served, answer = self._served, self._served.answer
-        yield from answer.headers
-        yield "content-length", str(answer.length)
-        yield from footprint_headers(served.footprint)
-        yield "ecogate-basis", served.basis
-        yield "ecogate-deployment", served.route.deployment.id
-        if served.footprint.zone is not None:
-            yield "ecogate-zone", served.footprint.zone
-        yield "ecogate-decision", served.decision
-        if served.remaining is not None:
-            yield "ecogate-budget-remaining", served.remaining
-        if served.warnings:
-            yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
-        if answer.request_id is not None:
-            yield "ecogate-upstream-request-id", answer.request_id
+
+class StreamAnswer:
+    """An ASGI application that sends a stream as it comes and says when the client leaves it.
+
+    A stream that may not end cleanly is left without its end, so that the server breaks the connection.
+    """
+
+    def __init__(self, served: Served, relay: Relay) -> None:
+        self._served = served
+        self._relay = relay
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        relay = self._relay
+        watcher = asyncio.ensure_future(_watch(receive, relay.gone))
+        headers = [*served_headers(self._served), *STREAM_HEADERS]
+        try:
+            await send(_start(self._served.answer.status, headers))
+            async for piece in relay.pieces():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if relay.complete:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            relay.gone.set()
+            watcher.cancel()
+
+
+async def _watch(receive: Receive, gone: asyncio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> HTTPResponseStartEvent:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}
+
+
+def _closing_brace(answer: UpstreamAnswer) -> int:
+    """Where the object ends; the scan has read it, so there is one, with nothing but blanks behind."""
+    position = max(0, answer.length - CHUNK_BYTES)
+    answer.body.seek(position)
+    return position + answer.body.read().rindex(b"}")
+
+
+def served_headers(served: Served) -> Iterator[tuple[str, str]]:
+    """The service's headers that may pass, and ours."""
+    answer = served.answer
+    yield from answer.headers
+    yield from footprint_headers(served.footprint)
+    yield "ecogate-basis", served.basis
+    yield "ecogate-deployment", served.route.deployment.id
+    if served.footprint.zone is not None:
+        yield "ecogate-zone", served.footprint.zone
+    yield "ecogate-decision", served.decision
+    if served.remaining is not None:
+        yield "ecogate-budget-remaining", served.remaining
+    if served.warnings:
+        yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
+    if answer.request_id is not None:
+        yield "ecogate-upstream-request-id", answer.request_id
 
 
 def footprint_headers(footprint: Footprint) -> Iterator[tuple[str, str]]:
     """Energy, water and carbon of the whole request, central estimate and band."""
-    quantities = {
-        "ecogate-energy-wh": footprint.energy_wh,
-        "ecogate-water-ml": footprint.water_ml,
-        "ecogate-carbon-g": footprint.carbon_g,
-    }
-    for name, quantity in quantities.items():
+    quantities = (footprint.energy_wh, footprint.water_ml, footprint.carbon_g)
+    for name, quantity in zip(QUANTITIES, quantities, strict=True):
         yield name, shown(quantity.central)
         yield f"{name}-low", shown(quantity.low)
         yield f"{name}-high", shown(quantity.high)

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import MediaType, Response, get
 
+from gateway.api.openapi import ReadinessOperation
 from gateway.api.parts import Part
 from gateway.errors import StoreError
 from gateway.telemetry import Telemetry
@@ -18,7 +19,7 @@ Check = Callable[[], Awaitable[None]]
 class Readiness:
     """What this process needs to serve, and whether it has it."""
 
-    def __init__(self, checks: Mapping[str, Check], facts: Mapping[str, Any]) -> None:
+    def __init__(self, checks: Mapping[str, Check], facts: Callable[[], Mapping[str, Any]]) -> None:
         self._checks = checks
         self._facts = facts
 
@@ -32,23 +33,23 @@ class Readiness:
             except StoreError as error:
                 checks[name] = str(error)
         ready = all(line == "ok" for line in checks.values())
-        return ready, {"status": "ready" if ready else "not ready", "checks": checks, **self._facts}
+        return ready, {"status": "ready" if ready else "not ready", "checks": checks, **self._facts()}
 
 
-@get("/healthz", tags=["system"])
+@get("/healthz", tags=["system"], summary="Alive")
 async def healthz() -> dict[str, str]:
     """Alive: the process answers. Says nothing about its stores."""
     return {"status": "alive"}
 
 
-@get("/readyz", tags=["system"])
+@get("/readyz", tags=["system"], summary="Ready", operation_class=ReadinessOperation)
 async def readyz(readiness: Part[Readiness]) -> Response[dict[str, Any]]:
     """Ready: the budget store and the database answer and the background work runs; else 503."""
     ready, body = await readiness.report()
     return Response(body, status_code=200 if ready else 503, media_type=MediaType.JSON)
 
 
-@get("/metrics", media_type=MediaType.TEXT, tags=["system"])
+@get("/metrics", media_type=MediaType.TEXT, tags=["system"], summary="Metrics")
 async def metrics(telemetry: Part[Telemetry]) -> Response[bytes]:
     """The metrics of this process in Prometheus' text format."""
     return Response(telemetry.prometheus(), media_type=PROMETHEUS_TYPE)

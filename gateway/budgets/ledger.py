@@ -250,7 +250,11 @@ class Ledger:
         ended = 0
         for hold_id in map(str, found):
             async with deadline("expire", self._timeout_ms):
-                answer = await self._end(_EXPIRE, org, hold_id, ())
+                try:
+                    answer = await self._end(_EXPIRE, org, hold_id, ())
+                except ResponseError:  # one broken hold must not keep the others open
+                    _log.exception("hold %s of org %s cannot be expired", hold_id, org)
+                    continue
             if answer[0] == "lost":
                 _log.error("the budget store lost hold %s of org %s; what it held stays held", hold_id, org)
             ended += answer[0] in ("expire", "release")

@@ -29,6 +29,7 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
 
 
 def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+    limits = balance.counter.limits
     requested = dict(zip(Dimension, charge.of(balance.counter.bound).vector(), strict=True))
     return [
         Shortfall(
@@ -36,12 +37,13 @@ def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
             counter=balance.counter,
             bucket=balance.bucket,
             dimension=dimension,
-            limit=limit,
+            limit=limits[dimension],
             used=balance.used[dimension],
             held=balance.held[dimension],
             requested=requested[dimension],
         )
-        for dimension, limit in balance.counter.limits.items()
-        if requested[dimension] > 0
-        and balance.used[dimension] + balance.held[dimension] + requested[dimension] > limit
+        for dimension in Dimension
+        if dimension in limits
+        and requested[dimension] > 0
+        and balance.used[dimension] + balance.held[dimension] + requested[dimension] > limits[dimension]
     ]

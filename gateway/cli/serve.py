@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.configured import settings_or_exit
 from gateway.errors import ConfigError, StoreError
 
 KEEP_ALIVE_S = 75
@@ -40,11 +41,9 @@ def serve(
     name real servers; without them an embedded Valkey and SQLite keep everything in the data directory.
     """
     import uvicorn
-    from pydantic import ValidationError
 
     from gateway import logs
     from gateway.app import read_configuration
-    from gateway.settings import Settings
     from gateway.store.valkey import EmbeddedValkey
 
     options = {
@@ -59,17 +58,13 @@ def serve(
     # Worker processes read the same settings from the environment.
     os.environ |= {f"ECOGATE_{name}": str(value) for name, value in options.items() if value is not None}
     logs.configure()
+    settings = settings_or_exit()
     try:
-        settings = Settings()
         read_configuration(settings)
         embedded = None
         if settings.redis_url is None:
             embedded = EmbeddedValkey.start(settings.data_dir, binary=settings.redis_server_bin)
             os.environ["ECOGATE_REDIS_URL"] = embedded.url
-    except ValidationError as error:
-        for detail in error.errors():
-            typer.echo(f"ECOGATE_{str(detail['loc'][0]).upper()}: {detail['msg']}", err=True)
-        raise typer.Exit(2) from None
     except (ConfigError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -77,7 +72,7 @@ def serve(
     signal.signal(signal.SIGTERM, _already_handled)
     try:
         uvicorn.run(
-            "gateway.app:create_app",
+            "gateway.app:serving",
             factory=True,
             host=host,
             port=port,

@@ -6,6 +6,7 @@ Prints plain lines when the output is no terminal. Refuses to compute anything.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from gateway.demo.story import Delivered, Facts
 
 _NO_TERMINAL_WIDTH = 132
+_UNITS = {"energy": "Wh", "water": "mL", "carbon": "gCO2e", "images": "images"}
+_REMAINING = re.compile(rf"(?P<policy>[^;]+);(?P<dimension>{'|'.join(_UNITS)})=(?P<amount>-?[0-9.]+)")
 
 
 def introduction(console: Console) -> None:
@@ -45,15 +48,24 @@ def table(console: Console, delivered: list[Delivered], refusal: dict[str, Any])
             one.headers.get("ecogate-deployment", "unknown"),
             one.headers.get("ecogate-zone", "unknown"),
             *(_figure(one, dimension) for dimension in ("energy-wh", "water-ml", "carbon-g")),
-            one.headers.get("ecogate-budget-remaining", "none").replace(";", "\n"),
+            _left(one.headers.get("ecogate-budget-remaining")),
         )
     console.print()
     console.print(shown)
-    console.print("[bold]402 with error.eco[/]:", end=" ")
+    console.print("[bold]402 with error.eco[/]:", end=" ", soft_wrap=True)
     eco = refusal.get("eco") or {}
-    names = ("policy", "scope", "dimension", "limit", "used", "held", "requested", "remaining", "resets_at")
-    facts = ", ".join(f"{name} {eco[name]}" for name in names if name in eco)
-    console.print(escape(facts or "no error.eco came back"), highlight=False)
+    names = ("code", "policy", "scope", "dimension", "limit", "used", "held", "requested", "remaining")
+    shown_eco = {**refusal, **eco, "scope": ", ".join(f"{k} {v}" for k, v in eco.get("scope", {}).items())}
+    facts = ", ".join(f"{name} {shown_eco[name]}" for name in names if eco and name in shown_eco)
+    console.print(escape(facts or "no error.eco came back"), highlight=False, soft_wrap=True)
+
+
+def _left(header: str | None) -> str:
+    """`design-month;energy=997.720089` for people."""
+    match = _REMAINING.fullmatch(header or "")
+    if match is None:
+        return header or "unknown"
+    return f"{float(match['amount']):.4g} {_UNITS[match['dimension']]}\n{match['policy']}"
 
 
 def _figure(one: Delivered, dimension: str) -> str:

@@ -33,6 +33,7 @@ _ROUNDING = 1e-3  # headers are rounded for people; sums of them differ a little
 class Ask:
     """One request for images, the zone it should end up in, and why."""
 
+    team: str
     name: str
     prompt: str
     n: int
@@ -42,20 +43,23 @@ class Ask:
     extra: dict[str, str] = field(default_factory=dict)
 
 
-ASKS = (
-    Ask("fox", "a red fox in the snow", 1, "1024x1024", CHEAPEST, "the lowest carbon"),
-    Ask("lake", "a quiet lake at dawn", 2, "1536x1024", CHEAPEST, "the lowest carbon"),
+DESIGN = (
+    Ask("design", "fox", "a red fox in the snow", 1, "1024x1024", CHEAPEST, "the lowest carbon"),
+    Ask("design", "lake", "a quiet lake at dawn", 2, "1536x1024", CHEAPEST, "the lowest carbon"),
     Ask(
+        "design",
         "lamp",
         "a paper lamp, soft light",
         1,
         "512x512",
         SECOND,
-        "SE said it was overloaded",
+        f"{CHEAPEST} said that it was overloaded",
         {"standin_fault": f"overload@{CHEAPEST}"},
     ),
 )
-TOO_MUCH = Ask("postcards", "a postcard of a harbour", 4, "512x512", "none", "the budget allows 3 images")
+POSTCARDS = Ask("postcards", "harbour", "a harbour at noon", 2, "512x512", CHEAPEST, "the lowest carbon")
+TOO_MUCH = Ask("postcards", "harbour-night", "a harbour at night", 2, "512x512", "none", "3 images a month")
+SMALL_BUDGET = "postcards-month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,8 @@ async def ask_too_much(caller: Guest, facts: Facts) -> dict[str, Any]:
         error: dict[str, Any] = refused.body if isinstance(refused.body, dict) else {}
         eco = error.get("eco") or {}
         facts.expect("the refusal is 402", refused.status_code == httpx.codes.PAYMENT_REQUIRED)
-        facts.expect("the refusal names its budget", "postcards-month" in str(eco.get("policy")))
+        facts.expect("the refusal names its budget", eco.get("policy") == SMALL_BUDGET)
+        facts.expect("the refusal says what is left", (eco.get("used"), eco.get("remaining")) == (2, 1))
         facts.expect("the refusal says not to retry", refused.response.headers["x-should-retry"] == "false")
         return error
     facts.expect("a request over its budget is refused", holds=False)

@@ -77,6 +77,4 @@ def _reason(candidate: Candidate, usable: Sequence[Candidate]) -> str:
         runner_up = usable[1].footprint.carbon_g.central
         return f"lowest carbon: {carbon:.4g} gCO2e against {runner_up:.4g} for the next"
     least = usable[0].footprint.carbon_g.central
-    return (
-        f"{carbon:.4g} gCO2e, {carbon / least:.3g} times the lowest" if least > 0 else f"{carbon:.4g} gCO2e"
-    )
+    return f"{carbon:.4g} gCO2e against {least:.4g} for the lowest"

@@ -31,20 +31,21 @@ MAX_ROWS = 10_000
 class UsageQueries:
     """Answers about the requests in one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, max_rows: int = MAX_ROWS) -> None:
         self._database = database
+        self._max_rows = max_rows
 
     async def usage(self, subject: Subject, question: UsageQuestion) -> list[UsageRow]:
         """Sums per bucket and group, by time and then by group; buckets without requests are left out.
 
-        Without groups, window `total` is always one row. Raises `InvalidRequest` for more than `MAX_ROWS`.
+        Without groups, window `total` is always one row. Raises `InvalidRequest` for more than `max_rows`.
         """
-        query = statement(question, Visibility.of(subject).conditions()).limit(MAX_ROWS + 1)
+        query = statement(question, Visibility.of(subject).conditions()).limit(self._max_rows + 1)
         async with self._database.reading() as connection:
             found = (await connection.execute(query)).mappings().all()
-        if len(found) > MAX_ROWS:
+        if len(found) > self._max_rows:
             raise InvalidRequest(
-                f"more than {MAX_ROWS} rows: ask for a shorter period, a longer window or fewer groups",
+                f"more than {self._max_rows} rows: ask for a shorter period, a longer window or fewer groups",
                 code="too_many_rows",
             )
         rows = [read_row(row, question) for row in found]

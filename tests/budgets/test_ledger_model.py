@@ -104,7 +104,7 @@ class Lives(RuleBasedStateMachine):
         self.model = Model()
         self.limits: dict[str, dict[Dimension, int]] = {
             "central": {Dimension.ENERGY: 10},
-            "high": {Dimension.ENERGY: 12, Dimension.IMAGES: 5},
+            "high": {Dimension.ENERGY: 9, Dimension.IMAGES: 5},
         }
 
     def run(self, call: Awaitable[Any]) -> Any:
@@ -150,7 +150,10 @@ class Lives(RuleBasedStateMachine):
             assert room.available == max(0, room.limit - taken)
 
     def any_hold(self, data: st.DataObject) -> tuple[str, Hold]:
-        hold_id = data.draw(st.sampled_from(sorted(self.model.holds)))
+        """Mostly one to which something may still happen."""
+        alive = sorted(name for name, hold in self.model.holds.items() if hold.state != "final")
+        finished = data.draw(st.sampled_from([False, False, False, True]))
+        hold_id = data.draw(st.sampled_from(alive if alive and not finished else sorted(self.model.holds)))
         return hold_id, self.model.holds[hold_id]
 
     @precondition(lambda self: self.model.holds)
@@ -212,6 +215,20 @@ class Lives(RuleBasedStateMachine):
         elif hold.state == "open":
             hold.state = "final"
 
+    @precondition(lambda self: any(hold.state == "open" for hold in self.model.holds.values()))
+    @rule()
+    def lose_a_gateway(self) -> None:
+        """Everything open was sent, and nobody comes back for it in time."""
+        still_open = [hold_id for hold_id, hold in self.model.holds.items() if hold.state == "open"]
+        for hold_id in still_open:
+            self.run(self.ledger.dispatch(ORG, hold_id, "{}"))
+        self.run(end_lease(self.redis, *still_open))
+
+        assert self.run(self.ledger.expire_due()) == len(still_open)
+        for hold_id in still_open:
+            hold = self.model.holds[hold_id]
+            hold.sent, hold.state, hold.charged = True, "expired", hold.reserved
+
     @rule()
     def forget_scripts(self) -> None:
         self.run(self.redis.script_flush())
@@ -243,7 +260,7 @@ def test_random_lives_of_holds_agree_with_the_model(redis_url: str) -> None:
     run_state_machine_as_test(
         LivesHere,
         settings=settings(
-            max_examples=40,
+            max_examples=60,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 BUDGET = counter(energy=100, images=50)
 HIGH = counter("high", bound="high", carbon=1000)
-SENT_RECORD = '{"id":"r1","deployment":"d1"}'
 ACTUAL_RECORD = '{"id":"r1","basis":"settled"}'
 
 
@@ -48,7 +47,7 @@ async def ledger(redis: Redis) -> Ledger:
 
 async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
     if sent:
-        await ledger.dispatch(ORG, "h1", SENT_RECORD)
+        await ledger.dispatch(ORG, "h1", "{}")
     await end_lease(redis, "h1")
     assert await ledger.expire_due() == 1
 
@@ -193,117 +192,6 @@ async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis
     assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
 
 
-async def test_an_expired_hold_that_was_sent_is_charged_as_held_where_it_was_sent(
-    ledger: Ledger, redis: Redis
-) -> None:
-    await expired(ledger, redis, sent=True)
-
-    assert await spent_and_held(redis) == ([40, 4, 5, 2], [0, 0, 0, 0])
-    (entry,) = await journal(redis)
-    assert (entry["kind"], entry["central"], entry["high"], entry["record"]) == (
-        "expire",
-        "40 4 5 2",
-        "80 8 10 2",
-        SENT_RECORD,
-    )
-
-
-async def test_an_expired_hold_that_was_never_sent_is_void(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=False)
-
-    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
-    (entry,) = await journal(redis)
-    assert (entry["kind"], entry["central"], entry["record"]) == ("release", "0 0 0 0", RECORD)
-
-
-async def test_a_hold_is_not_expired_before_its_lease_is_over(ledger: Ledger, redis: Redis) -> None:
-    before = await everything(redis)
-
-    assert await ledger.expire_due() == 0
-    assert before == await everything(redis)
-
-
-async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:
-    ledger = Ledger(redis, lease_s=1, timeout_ms=2000)
-    for hold_id in ("left", "renewed", "sent"):
-        await ledger.reserve(ORG, hold_id, [charge(10)], [BUDGET], RECORD)
-    await asyncio.sleep(0.6)
-    assert await ledger.renew([(ORG, "renewed"), (ORG, "unknown"), ("other", "left")]) == [
-        (ORG, "unknown"),
-        ("other", "left"),
-    ]
-    await ledger.dispatch(ORG, "sent", "{}")
-    await asyncio.sleep(0.6)
-
-    assert await ledger.expire_due() == 1
-    assert (await spent_and_held(redis))[1] == [20, 0, 0, 2]
-    assert [entry["hold"] for entry in await journal(redis)] == ["left"]
-
-
-async def test_a_shorter_lease_does_not_shorten_a_longer_one(ledger: Ledger, redis: Redis) -> None:
-    before = await redis.zscore(OrgKeys(ORG).open_holds, "h1")
-
-    await Ledger(redis, lease_s=5, timeout_ms=2000).renew([(ORG, "h1")])
-
-    assert before == await redis.zscore(OrgKeys(ORG).open_holds, "h1")
-
-
-async def test_renewing_after_the_lease_saves_a_hold_that_nobody_reaped(ledger: Ledger, redis: Redis) -> None:
-    await end_lease(redis, "h1")
-
-    assert await ledger.renew([(ORG, "h1")]) == []
-    assert await ledger.expire_due() == 0
-
-
-async def test_a_renewal_opens_no_hold_that_ended(ledger: Ledger, redis: Redis) -> None:
-    await ledger.settle(ORG, "h1", charge(1), RECORD)
-
-    assert await ledger.renew([(ORG, "h1")]) == [(ORG, "h1")]
-    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
-
-
-@pytest.mark.parametrize("actual", [25, 40, 70])
-async def test_a_late_settlement_posts_only_the_signed_difference(
-    ledger: Ledger, redis: Redis, actual: int
-) -> None:
-    await expired(ledger, redis, sent=True)
-
-    settled = await ledger.settle(ORG, "h1", charge(actual, 4, 6, 2), ACTUAL_RECORD)
-    again = await ledger.settle(ORG, "h1", charge(1), RECORD)
-
-    assert (settled.kind, settled.charge) == ("late", charge(actual, 4, 6, 2))
-    assert (again.kind, again.first, again.charge) == ("duplicate", "late", settled.charge)
-    entry = (await journal(redis))[-1]
-    assert (entry["kind"], entry["central"], entry["high"]) == (
-        "late",
-        f"{actual - 40} 0 1 0",
-        f"{2 * (actual - 40)} 0 2 0",
-    )
-    assert await spent_and_held(redis) == ([actual, 4, 6, 2], [0, 0, 0, 0])
-    assert (await stored(redis, BUDGET)).get("o1", 0) == max(0, actual - 40)
-
-
-async def test_a_late_release_takes_back_what_the_expiry_charged(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=True)
-
-    released = await ledger.release(ORG, "h1", ACTUAL_RECORD)
-    again = await ledger.release(ORG, "h1", RECORD)
-
-    assert (released.kind, released.charge) == ("late", charge(images=0))
-    assert (again.kind, again.first) == ("duplicate", "late")
-    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
-    assert posted(await journal(redis), BUDGET) == [0, 0, 0, 0]
-
-
-async def test_settling_what_an_expiry_voided_changes_nothing(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=False)
-
-    settled = await ledger.settle(ORG, "h1", charge(30), RECORD)
-
-    assert (settled.kind, settled.first) == ("duplicate", "release")
-    assert (await spent_and_held(redis))[0] == [0, 0, 0, 0]
-
-
 async def test_a_hold_that_the_store_lost_is_charged_as_an_orphan(ledger: Ledger, redis: Redis) -> None:
     await redis.flushall()
 
@@ -329,14 +217,6 @@ async def test_an_orphan_without_counters_is_journaled_all_the_same(ledger: Ledg
         "[]",
         ACTUAL_RECORD,
     )
-
-
-async def test_a_lost_hold_is_dropped_from_the_open_ones(ledger: Ledger, redis: Redis) -> None:
-    await redis.delete(OrgKeys(ORG).hold("h1"))
-    await end_lease(redis, "h1")
-
-    assert await ledger.expire_due() == 0
-    assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
 
 
 async def test_what_is_held_never_falls_below_zero(ledger: Ledger, redis: Redis) -> None:
@@ -416,30 +296,3 @@ async def test_a_hold_that_ended_leaves_only_a_small_tombstone(
     small = {"state", "kind", "central", "high", "posted_central", "posted_high"}
     assert fields == (small | {"counters"} if end == "expire" else small)
     assert HOUR_MS < await redis.pttl(OrgKeys(ORG).hold("h1")) <= 2 * HOUR_MS
-
-
-async def test_a_refusal_first_ends_the_holds_that_are_due(ledger: Ledger, redis: Redis) -> None:
-    full = charge(90)
-    assert isinstance(await ledger.reserve(ORG, "h2", [full], [BUDGET], RECORD), Denied)
-    await end_lease(redis, "h1")
-
-    assert isinstance(await ledger.reserve(ORG, "h2", [full], [BUDGET], RECORD), Held)
-
-
-async def test_expiry_is_bounded_and_reaches_every_org(ledger: Ledger, redis: Redis) -> None:
-    await ledger.release(ORG, "h1", RECORD)
-    for org in ("a", "b", "c"):
-        for n in range(4):
-            await ledger.reserve(org, f"{org}{n}", [charge(1)], [BUDGET], RECORD)
-            await end_lease(redis, f"{org}{n}", org=org)
-
-    assert [await ledger.expire_due(limit=5) for _ in range(4)] == [5, 5, 2, 0]
-    assert [await redis.zcard(OrgKeys(org).open_holds) for org in ("a", "b", "c")] == [0, 0, 0]
-
-
-async def test_many_reapers_expire_a_hold_once(ledger: Ledger, redis: Redis) -> None:
-    await ledger.dispatch(ORG, "h1", SENT_RECORD)
-    await end_lease(redis, "h1")
-
-    assert sum(await asyncio.gather(*(ledger.expire_due() for _ in range(10)))) == 1
-    assert (await spent_and_held(redis))[0] == [40, 4, 5, 2]

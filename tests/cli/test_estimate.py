@@ -9,6 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from gateway.footprint.estimate import estimate
+from gateway.footprint.factors import load_factors
+from gateway.footprint.quantities import ImageWork, Site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +54,22 @@ def test_json_explains_every_step_with_numbers_factors_and_sources() -> None:
         assert all(sources[factor] for factor in step["factors"])
 
 
+def test_json_is_the_footprint_of_the_library() -> None:
+    work = ImageWork("sdxl", n=2, width=1024, height=768, steps=28)
+    site = Site(zone="FR", gpu="H100", precision="bf16")
+    expected = estimate(work, site, load_factors()).as_json(explain=True)
+    answer = shown(
+        *("--model", "sdxl", "--size", "1024x768", "--steps", "28", "--n", "2"),
+        *("--gpu", "H100", "--precision", "bf16", "--zone", "FR"),
+    )
+
+    assert json.loads(json.dumps(expected)).items() <= answer.items()
+
+
+def test_an_unknown_model_is_estimated_with_a_warning() -> None:
+    assert "unknown_model:" in run("--model", "nobody/knows-this").stdout
+
+
 def test_every_option_reaches_the_estimate() -> None:
     plain = shown("--model", "sdxl", "--size", "1024x1024")
 
@@ -84,7 +103,12 @@ def test_people_read_a_table_with_bands_and_assumptions() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [(), ("--model", "sdxl", "--size", "big"), ("--model", "sdxl", "--n", "0")]
+    "options",
+    [
+        (),
+        *(("--model", "sdxl", "--size", size) for size in ("big", "10x", "0x0")),
+        ("--model", "m", "--n", "0"),
+    ],
 )
 def test_a_mistake_on_the_command_line_is_a_usage_error(options: tuple[str, ...]) -> None:
     assert run(*options).exit_code == 2

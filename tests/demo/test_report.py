@@ -5,7 +5,7 @@ from rich.console import Console
 
 from gateway.demo import report
 from gateway.demo.gateway_process import RunningGateway
-from gateway.demo.story import ASKS, Delivered, Facts
+from gateway.demo.story import DESIGN, Delivered, Facts
 
 HEADERS = {
     "ecogate-deployment": "stand-in-se",
@@ -13,7 +13,7 @@ HEADERS = {
     "ecogate-energy-wh": "1.234",
     "ecogate-energy-wh-low": "0.9",
     "ecogate-energy-wh-high": "2.1",
-    "ecogate-budget-remaining": "design-month;images=999",
+    "ecogate-budget-remaining": "design-month;energy=997.720089",
 }
 
 
@@ -39,21 +39,21 @@ def test_the_introduction_says_that_nothing_real_is_generated() -> None:
 def test_the_table_shows_figures_with_their_range_and_unknown_ones_by_that_word() -> None:
     console = printed()
 
-    report.table(console, [Delivered(ASKS[0], (Path("data/demo/fox-1.png"),), "r", HEADERS)], {})
+    report.table(console, [Delivered(DESIGN[0], (Path("data/demo/fox-1.png"),), "r", HEADERS)], {})
 
-    for expected in ("data/demo/fox-1.png", "stand-in-se", "1.23", "(0.9 to 2.1)", "unknown", "design-month"):
+    for expected in ("data/demo/fox-1.png", "stand-in-se", "1.23", "(0.9 to 2.1)", "unknown", "997.7 Wh"):
         assert expected in text(console)
     assert "no error.eco came back" in text(console)
 
 
 def test_the_refusal_is_told_with_its_amounts() -> None:
     console = printed()
+    eco = {"policy": "postcards-month", "scope": {"team": "[red]"}, "limit": 3, "requested": 4}
 
-    report.table(
-        console, [], {"eco": {"policy": "postcards-month", "limit": 3, "requested": 4, "x": "[red]"}}
-    )
+    report.table(console, [], {"code": "eco_budget_exceeded", "eco": eco})
 
-    assert "policy postcards-month, limit 3, requested 4" in text(console)
+    told = "code eco_budget_exceeded, policy postcards-month, scope team [red], limit 3, requested 4"
+    assert told in text(console)
 
 
 def test_each_fact_that_did_not_hold_is_named() -> None:

@@ -11,6 +11,8 @@ from PIL import Image
 
 RUN = "import sys; from gateway.demo.run import run_demo; sys.exit(run_demo(leave={}, port=None))"
 
+PICTURES = ["fox-1", "harbour-1", "harbour-2", "lake-1", "lake-2", "lamp-1"]
+
 
 def start(folder: Path, *, leave: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -37,9 +39,18 @@ def test_the_whole_demo_holds_and_leaves_only_its_pictures(folder: Path) -> None
     checks = re.search(r"(\d+) of (\d+) checks held", output)
     assert checks is not None
     assert checks[1] == checks[2]
-    assert "402 with error.eco: policy postcards-month" in output
+    assert (
+        "402 with error.eco: code eco_budget_exceeded, policy postcards-month, scope team postcards" in output
+    )
     pictures = sorted(path.name for path in (folder / "data" / "demo").iterdir())
-    assert pictures == ["fox-1.png", "lake-1.png", "lake-2.png", "lamp-1.png"]
+    assert pictures == [
+        "fox-1.png",
+        "harbour-1.png",
+        "harbour-2.png",
+        "lake-1.png",
+        "lake-2.png",
+        "lamp-1.png",
+    ]
     with Image.open(folder / "data" / "demo" / "lake-2.png") as picture:
         assert picture.size == (1536, 1024)
     assert [path.name for path in folder.iterdir()] == ["data"]

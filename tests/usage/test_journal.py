@@ -169,9 +169,9 @@ async def test_an_entry_that_is_delivered_again_is_counted_once(redis: Redis, da
     await redis.delete(STREAM)
     await redis.xadd(STREAM, await _fields(database), id=entry_id)
 
-    assert await JournalConsumer(redis, database).drain_once() in {0, 1}
     assert await JournalConsumer(redis, database).drain_once() == 0
 
+    assert await rows(database, journal_rejects) == []
     assert await energy_uwh(database) == 2_000_000
     assert len(await rows(database, journal)) == 1
     assert await redis.xlen(STREAM) == 0
@@ -277,6 +277,7 @@ async def test_consumers_side_by_side_count_each_entry_once(redis: Redis, databa
     for _ in range(3):
         await asyncio.gather(*(consumer.drain_once() for consumer in consumers))
 
+    assert await rows(database, journal_rejects) == []
     assert await energy_uwh(database) == 200 * 2_000_000
     assert len(await rows(database, journal)) == 200
     assert len(await rows(database, requests)) == 40
@@ -344,7 +345,8 @@ async def test_an_entry_that_cannot_be_read_is_set_aside_and_blocks_nothing(
     [reject] = await rows(database, journal_rejects)
     assert (reject.org, reject.stream, reject.entry_id) == ("acme", "journal", entry_id)
     assert broken.items() <= json.loads(reject.fields).items()
-    assert [line.levelname for line in caplog.records] == ["ERROR"]
+    ours = [line.levelname for line in caplog.records if line.name.startswith("gateway")]
+    assert ours == ["ERROR"]
     assert await redis.xlen(STREAM) == 0
 
 

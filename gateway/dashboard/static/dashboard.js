@@ -11,27 +11,34 @@ function say(text, isError = false) {
   at("status").classList.toggle("error", isError);
 }
 
-const withRange = (value, unit) => element(
-  "div",
-  {},
-  amount(value, unit),
-  element("div", { class: "range" }, spread(value, unit) ?? ""),
-);
+function withRange(row, key, unit) {
+  const known = range(row, key);
+  return element(
+    "div",
+    {},
+    amount(known?.central, unit),
+    element("div", { class: "range" }, spread(known, unit)),
+  );
+}
 
 async function showTotals() {
-  const [row] = (await api.totals()).data;
-  const figure = (key) => (row === undefined ? 0 : row[key]); // no row: nothing was asked this month
+  // No row: nothing was asked this month, so the sums are known to be zero.
+  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0 };
+  const quantity = ([title, key, unit]) => {
+    const known = range(row, key);
+    return card(title, amount(known?.central, unit), spread(known, unit));
+  };
   at("totals").replaceChildren(
-    ...QUANTITIES.map(([title, key, unit]) => card(title === "Carbon" ? "Carbon (CO2e)" : title, figure(key), unit)),
-    card("Images", figure("images"), ""),
-    card("Requests", figure("requests"), ""),
+    ...QUANTITIES.map(quantity),
+    card("Images", count(row.images), ""),
+    card("Requests", count(row.requests), row.refused > 0 ? `${count(row.refused)} of them refused` : ""),
   );
 }
 
 async function showUsage() {
   const group = at("group").value;
   const rows = (await api.usageBy(group)).data;
-  const carbon = (row) => range(row.carbon_g)?.central ?? 0;
+  const carbon = (row) => range(row, "carbon_g")?.central ?? 0;
   const most = Math.max(...rows.map(carbon), Number.MIN_VALUE);
   rows.sort((one, other) => carbon(other) - carbon(one));
   at("usage").replaceChildren(table(
@@ -41,7 +48,7 @@ async function showUsage() {
       ["share", (row) => bar(["used", carbon(row) / most])],
       ["requests", (row) => count(row.requests), "number"],
       ["images", (row) => count(row.images), "number"],
-      ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row[key], unit), "number"]),
+      ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row, key, unit), "number"]),
     ],
     rows,
     "Nothing was generated this month.",
@@ -85,25 +92,27 @@ function details(row) {
   return button;
 }
 
+const refused = (row) => row.decision === "deny";
+
 async function showRequests() {
   const rows = (await api.latest()).data;
-  const decision = (row) => element("span", { class: row.decision === "deny" ? "deny" : "" }, row.decision ?? "unknown");
+  const decision = (row) => element("span", { class: refused(row) ? "deny" : "" }, row.decision ?? "unknown");
   at("requests").replaceChildren(table(
-    "Newest first. A refused request has no footprint.",
+    "Newest first. A refused request was not sent; its estimate is in its JSON.",
     [
       ["time", (row) => moment(row.time)],
       ["who", (row) => named({ team: row.subject?.team, user: row.subject?.user })],
       ["model", (row) => row.model ?? "unknown"],
       ["decision", decision],
-      ["deployment", (row) => row.deployment ?? "none"],
-      ["zone", (row) => row.zone ?? (row.deployment ? "unknown" : "none")],
+      ["deployment", (row) => (refused(row) ? "not sent" : row.deployment ?? "unknown")],
+      ["zone", (row) => (refused(row) ? "" : row.zone ?? "unknown")],
       ["images", (row) => count(row.images), "number"],
       ...QUANTITIES.map(([title, key, unit]) => [
         title.toLowerCase(),
-        (row) => (row.decision === "deny" ? "none" : withRange(row.footprint?.[key], unit)),
+        (row) => (refused(row) ? "none" : withRange(row.footprint, key, unit)),
         "number",
       ]),
-      ["basis", (row) => (row.decision === "deny" ? "" : row.basis ?? "unknown")],
+      ["basis", (row) => (refused(row) ? "" : row.basis ?? "unknown")],
       ["details", details],
     ],
     rows,

@@ -22,9 +22,11 @@ export const moment = (text) => {
   return Number.isNaN(time.getTime()) ? "unknown" : moments.format(time);
 };
 
-// {low, central, high} or a number -> {low, central, high}; null when nobody knows.
-export function range(value) {
-  if (Number.isFinite(value)) return { central: value };
+// The figure `key` of a row as {low, central, high}; null when nobody knows it. Usage writes the bounds beside
+// the central estimate, requests write all three together.
+export function range(row, key) {
+  const value = row?.[key];
+  if (Number.isFinite(value)) return { ...row[`${key}_range`], central: value };
   return Number.isFinite(value?.central) ? value : null;
 }
 
@@ -34,28 +36,25 @@ function scale(largest, unit) {
 }
 
 export function amount(value, unit) {
-  const known = range(value);
-  if (known === null) return "unknown";
-  if (unit === "") return count(known.central);
-  const [shown, factor] = scale(Math.abs(known.central), unit);
-  return `${plain(known.central / factor)} ${shown}`;
+  if (!Number.isFinite(value)) return "unknown";
+  if (unit === "") return count(value);
+  const [shown, factor] = scale(Math.abs(value), unit);
+  return `${plain(value / factor)} ${shown}`;
 }
 
-export function spread(value, unit) {
-  const known = range(value);
-  if (!Number.isFinite(known?.low) || !Number.isFinite(known?.high)) return null;
+export function spread(known, unit) {
+  if (!Number.isFinite(known?.low) || !Number.isFinite(known?.high)) return "";
   const [shown, factor] = scale(known.high, unit);
   return `${plain(known.low / factor)} to ${plain(known.high / factor)} ${shown}`;
 }
 
-export function card(title, value, unit) {
-  const bounds = unit === "" ? null : spread(value, unit);
+export function card(title, figure, note) {
   return element(
     "div",
     {},
     element("dt", {}, title),
-    element("dd", { class: "central" }, amount(value, unit)),
-    bounds === null ? null : element("dd", { class: "range" }, bounds),
+    element("dd", { class: "central" }, figure),
+    element("dd", { class: "range" }, note),
   );
 }
 

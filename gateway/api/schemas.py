@@ -1,0 +1,185 @@
+"""Bodies that no type of ours describes: what handlers read by hand, pass on untouched, or build as JSON.
+
+Knows names, types and units as the published description shows them; tests hold real answers against it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.openapi.spec import OpenAPIType, Schema
+
+from gateway.images.request import MAX_IMAGES, MAX_PARTIAL_IMAGES, MAX_PROMPT_CHARACTERS, MAX_STEPS
+
+
+def _of(kind: OpenAPIType, description: str, **limits: Any) -> Schema:
+    return Schema(type=kind, description=description, **limits)
+
+
+def _text(description: str, **limits: Any) -> Schema:
+    return _of(OpenAPIType.STRING, description, **limits)
+
+
+def _count(description: str, **limits: Any) -> Schema:
+    return _of(OpenAPIType.INTEGER, description, **limits)
+
+
+def _number(description: str) -> Schema:
+    return _of(OpenAPIType.NUMBER, description, minimum=0)
+
+
+def _list(items: Schema, description: str) -> Schema:
+    return _of(OpenAPIType.ARRAY, description, items=items)
+
+
+def _object(description: str, optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    """An object with these properties; those that are not `optional` are always there."""
+    required = [name for name in properties if name not in optional]
+    return _of(OpenAPIType.OBJECT, description, properties=properties, required=required)
+
+
+def _nullable_text(description: str) -> Schema:
+    return Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL], description=description)
+
+
+def _range(description: str) -> Schema:
+    return _object(
+        description, low=_number("Lower bound"), central=_number("Estimate"), high=_number("Upper bound")
+    )
+
+
+def _amounts(description: str) -> Schema:
+    return _object(
+        description,
+        energy_wh=_number("Wh"),
+        water_ml=_number("mL"),
+        carbon_g=_number("gCO2e"),
+        images=_count("How many", minimum=0),
+    )
+
+
+GENERATION = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A body of the OpenAI Images API. Fields that are not listed here are forwarded.",
+    required=["model", "prompt"],
+    properties={
+        "model": _text("A name from `GET /v1/models`"),
+        "prompt": _text("What to draw", max_length=MAX_PROMPT_CHARACTERS),
+        "n": _count("How many images", minimum=1, maximum=MAX_IMAGES, default=1),
+        "size": _text("`auto` or WIDTHxHEIGHT in pixels"),
+        "quality": _text("`auto`, `low`, `medium`, `high` or what the model knows"),
+        "num_inference_steps": _count("Denoising steps, also `steps`", minimum=1, maximum=MAX_STEPS),
+        "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
+        "response_format": _text("`b64_json` or `url`, where the service knows it"),
+        "output_format": _text("`png`, `jpeg`, `webp` or `gif`"),
+        "stream": _of(OpenAPIType.BOOLEAN, "Send the image as server-sent events"),
+    },
+    additional_properties=True,
+)
+
+GENERATION_EXAMPLE = {"model": "flux", "prompt": "a red fox in the snow", "n": 1, "size": "1024x1024"}
+
+IMAGES = _object(
+    "The image service's answer, byte for byte; the usual fields.",
+    ("created", "usage"),
+    created=_count("Seconds since 1970"),
+    data=_list(
+        _object(
+            "One image, inline or by URL",
+            ("b64_json", "url", "revised_prompt"),
+            b64_json=_text("The encoded picture in base64"),
+            url=_text("Where the picture can be fetched"),
+            revised_prompt=_text("The prompt that was drawn, where the model rewrote it"),
+        ),
+        "The images",
+    ),
+    usage=_of(OpenAPIType.OBJECT, "Tokens, where the service counts them"),
+)
+
+FOOTPRINT = _object(
+    "An estimate for the whole request, all its images. Parts that nobody knows are left out.",
+    ("steps",),
+    energy_wh=_range("Facility energy (PUE included) in Wh"),
+    water_ml=_range("Water consumed on site and at power plants in mL"),
+    carbon_g=_range("Location-based use and embodied carbon in gCO2e"),
+    images=_count("How many images"),
+    method=_text("How the energy was estimated"),
+    parts=_of(
+        OpenAPIType.OBJECT,
+        "The parts of the sums, each a range; null is a part that is known to exist and not how large it is",
+        additional_properties=Schema(one_of=[_range(""), Schema(type=OpenAPIType.NULL)]),
+    ),
+    zone=_nullable_text("Electricity zone, null where it is unknown"),
+    water_basis=_text("`consumption`, `withdrawal` or `mixed`"),
+    carbon_basis=_text("What the grid's intensity counts"),
+    factor_set=_text("Version of the factors"),
+    factors=_list(Schema(), "Ids of the factors that took part; whole factors with `explain`"),
+    assumptions=_list(_text(""), "The values that nobody gave"),
+    warnings=_list(_text(""), "What makes the estimate weaker than usual"),
+    steps=_list(_of(OpenAPIType.OBJECT, ""), "Every step of the computation, with `explain`"),
+)
+
+ESTIMATE = _object(
+    "What a body would cost, where it would go, and what budgets would say.",
+    ("refusal",),
+    footprint=FOOTPRINT,
+    basis=_text("Always `estimate`", enum=["estimate"]),
+    hold=_object(
+        "What would be held until the request is settled, by the bound that a budget counts",
+        central=_amounts("Held where a budget counts the central estimate"),
+        high=_amounts("Held where a budget counts the upper bound"),
+    ),
+    deployment=_text("Where the body would go"),
+    zone=_nullable_text("Its electricity zone"),
+    candidates=_list(
+        _object(
+            "One deployment that offers the model",
+            deployment=_text("Its id"),
+            zone=_nullable_text("Its electricity zone"),
+            energy_wh=_number("Wh"),
+            water_ml=_number("mL"),
+            carbon_g=_number("gCO2e"),
+            carbon_basis=_text("What the grid's intensity counts"),
+            usable=_of(OpenAPIType.BOOLEAN, "Whether it could take the work now"),
+            reason=_text("Why it stands where it stands"),
+        ),
+        "All deployments of the model, the first choice first",
+    ),
+    verdict=_text("What a real request would get", enum=["admit", "deny"]),
+    policies=_list(
+        _object(
+            "A budget that has a say",
+            ("remaining",),
+            policy=_text("Its name"),
+            scope=_of(OpenAPIType.OBJECT, "Whose counter", additional_properties=_text("")),
+            bound=_text("Which estimate it counts", enum=["central", "high"]),
+            remaining=_of(
+                OpenAPIType.OBJECT,
+                "What is left, for those who may see it",
+                additional_properties=_number(""),
+            ),
+        ),
+        "The budgets that this body counts against",
+    ),
+    refusal=_of(OpenAPIType.OBJECT, "The answer that a real request would get, where the verdict is `deny`"),
+)
+
+READINESS = _object(
+    "Whether this process can serve, with a line for each part.",
+    status=_text("In one word", enum=["ready", "not ready"]),
+    checks=_of(
+        OpenAPIType.OBJECT, "`ok`, or a sentence about what is wrong", additional_properties=_text("")
+    ),
+    policies=_object(
+        "The budgets in force", version=_text("Digest of the files"), budgets=_count("How many")
+    ),
+    deployments=_list(_text(""), "Ids of the deployments in force"),
+    configuration=_object(
+        "The files that were read last",
+        loaded_at=_count("When what is in force was read, in seconds since 1970"),
+        rejected=_list(
+            _text("file:line:column"), "Mistakes in newer files, for which what was in force is kept"
+        ),
+    ),
+    factor_set=_text("Version of the factors"),
+)

@@ -1,0 +1,75 @@
+"""What happened is posted, even when the ledger does not answer at the time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+
+from gateway.demo.standin import StandInSettings
+from gateway.store.valkey import EmbeddedValkey
+from tests.running import GENERATIONS, MODEL, budget, gateway_running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
+
+
+async def images_of(client: httpx.AsyncClient) -> dict[str, Any]:
+    rows = (await client.get("/eco/v1/budgets")).json()["data"]
+    images: dict[str, Any] = next(row for row in rows if row["dimension"] == "images")
+    return images
+
+
+async def test_a_settlement_waits_for_a_store_that_hangs_and_is_posted_once(tmp_path: Path) -> None:
+    zones = {"SE": StandInSettings(zone="SE", seconds_per_image=100)}
+    store = await asyncio.to_thread(EmbeddedValkey.start, tmp_path / "store")
+    try:
+        async with (
+            Redis.from_url(store.url) as admin,
+            gateway_running(
+                tmp_path, store.url, budgets=[budget()], zones=zones, store_timeout_ms=100
+            ) as gateway,
+        ):
+            pid = (await admin.info("server"))["process_id"]
+            client = await gateway.member()
+            sending = asyncio.create_task(client.post(GENERATIONS, json=ASK | {"n": 2}))
+            while not gateway.generations():
+                await asyncio.sleep(0.01)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                answer = await sending
+                refused = await client.post(GENERATIONS, json=ASK)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+            assert answer.status_code == 200
+            assert answer.headers["ecogate-basis"] == "settled"
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budget_store_unavailable")
+            async with asyncio.timeout(10):
+                while (images := await images_of(client))["used"] != 2:
+                    await asyncio.sleep(0.05)
+            assert images["held"] == 0
+            assert len(gateway.generations()) == 1
+            assert "ecogate_settle_retries_total" in (await gateway.admin.get("/metrics")).text
+    finally:
+        await asyncio.to_thread(store.stop)
+
+
+async def test_a_lease_is_renewed_as_long_as_the_work_lasts(tmp_path: Path, redis_url: str) -> None:
+    zones = {"SE": StandInSettings(zone="SE", seconds_per_image=6.5 * 256)}
+    async with gateway_running(tmp_path, redis_url, budgets=[budget()], zones=zones, lease_s=5) as gateway:
+        client = await gateway.member()
+
+        answer = await client.post(GENERATIONS, json=ASK)
+
+        assert answer.status_code == 200
+        await asyncio.sleep(0.3)
+        record = (await client.get(f"/eco/v1/requests/{answer.headers['x-request-id']}")).json()
+        assert [entry["kind"] for entry in record["entries"]] == ["commit"]

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 DEFAULT_GPU = "H100"
 Precision = Literal["bf16", "fp32", "quantised"]
-FP32 = frozenset({"fp32", "float32", "tf32", "float", "full", "32"})
-BF16 = frozenset({"bf16", "bfloat16", "fp16", "float16", "half", "16", "bf16-mixed"})
+FP32 = frozenset({"fp32", "float32", "f32", "tf32", "float", "full", "32", "32bit", "single"})
+BF16 = frozenset({"bf16", "bfloat16", "fp16", "float16", "f16", "half", "16", "16bit", "mixed", "autocast"})
+QUANTISED = re.compile(
+    r"(fp|f|float|int|nvfp|mxfp|nf|w)[468](?!\d)|q[2-8](?!\d)|[468](bit|$)|gguf|awq|gptq|quant|svdq"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +114,20 @@ def find_gpu(name: str | None, factors: FactorSet) -> Gpu | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def precision_of(name: str | None) -> tuple[Precision, bool]:
-    """The precision class of any spelling, and whether the name was understood; None means bf16."""
-    plain = (name or "bf16").strip().lower()
-    if plain in FP32:
+    """The precision class of any spelling, and whether the name was understood; None means bf16.
+
+    Of several words (`fp16/bf16`, `fp32/TF32`) a quantised one wins, then one of 32 bits.
+    """
+    words = re.findall(r"[a-z0-9]+", (name or "bf16").lower())
+    if any(QUANTISED.match(word) for word in words):
+        return "quantised", True
+    if FP32.intersection(words):
         return "fp32", True
-    if plain in BF16:
+    if BF16.intersection(words):
         return "bf16", True
-    known = plain.startswith(
-        ("fp8", "fp4", "int8", "int4", "nvfp4", "mxfp", "q4", "q5", "q6", "q8", "nf4", "float8", "gguf")
-    )
-    return "quantised", known
+    return "quantised", False
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from gateway.footprint.places import find_place, zone_country
 from gateway.footprint.quantities import Site
 
 
-@pytest.mark.parametrize("zone", ["FR", "fr", "FRA", " FR ", "FR-COR"])
+@pytest.mark.parametrize("zone", ["FR", "fr", "FRA", " FR ", "FR-COR", "France"])
 def test_a_zone_leads_to_its_country(zone: str) -> None:
     row = zone_country(zone, load_factors())
 

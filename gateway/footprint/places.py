@@ -123,7 +123,7 @@ def _region(
         if not provider and namesakes:
             warned.append("ambiguous_region: several providers have a region of this name; name one.")
             return None
-    if provider not in ON_PREMISES:
+    if provider not in ON_PREMISES and not site.zone:
         warned.append(
             "unknown_region: no factors for this region; the provider's or the industry's are used."
         )

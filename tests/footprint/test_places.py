@@ -138,6 +138,7 @@ def test_a_region_that_nobody_knows_is_told() -> None:
 
     assert place.warnings[0].startswith("unknown_region:")
     assert place.pue.use.id == "pue.aws.*"
+    assert not find_place(Site(provider="aws", region="mars-north-1", zone="SE"), load_factors()).warnings
 
 
 def test_a_market_value_stands_beside_and_changes_nothing() -> None:

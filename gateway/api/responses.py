@@ -36,9 +36,9 @@ HEADERS = {
     "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
     "ecogate-deployment": "The deployment that did the work",
     "ecogate-zone": "Its electricity zone, where that is known",
-    "ecogate-decision": "`allow`; a refused request has an error instead",
+    "ecogate-decision": "`allow`, or `warn` where a budget that only warns has no room",
     "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
-    "ecogate-warning": "What makes the figures weaker than usual",
+    "ecogate-warning": "What makes the figures weaker than usual, and what budgets warn of",
     "ecogate-upstream-request-id": "The image service's own id of the request",
 }
 """Every header that an answer with images may have, with its meaning."""

@@ -25,11 +25,13 @@ ATTRIBUTES = ("org", "team", "user", "key", "model")
 ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "chat")
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 ANYTHING = "*"
-Word = TypeVar("Word", bound=str)
+Mode = Literal["shadow", "warn", "enforce"]
+Word = TypeVar("Word", str, int)
 
 LAST_YEAR_START_DAY = 28  # the last one that every month has
 _MONTH_AND_DAY = re.compile(r"([0-9]{2})-([0-9]{2})")
 _WALL_CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
+_PERCENTAGE = re.compile(r"([0-9]{1,3})%")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _QUANTITY = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?) ?([^\s0-9]\S*)")
 # How many of the ledger's integers each unit is.
@@ -154,6 +156,13 @@ def _zone(name: str) -> str:
     return name
 
 
+def _percentage(value: object) -> int:
+    match = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= 100:  # noqa: PLR2004
+        raise wrong(f"must be a percentage from 1% to 100% (got {shown(value)})")
+    return int(match[1])
+
+
 def _month_and_day(value: object) -> object:
     match = _MONTH_AND_DAY.fullmatch(value) if isinstance(value, str) else None
     if match is None or not 1 <= int(match[1]) <= 12 or not 1 <= int(match[2]) <= LAST_YEAR_START_DAY:  # noqa: PLR2004
@@ -239,7 +248,7 @@ def _whole_window(window: WindowSection) -> WindowSection:
 class BudgetSection(Section):
     """One entry of `budgets:`."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"warn_at", "alerts", "raises", "unknown_model"})
+    later: ClassVar[frozenset[str]] = frozenset({"alerts", "raises", "unknown_model"})
 
     name: Annotated[str, AfterValidator(_budget_name)]
     match: Annotated[
@@ -256,7 +265,10 @@ class BudgetSection(Section):
     window: Annotated[WindowSection, AfterValidator(_whole_window)]
     timezone: Zone | None = None
     bound: Bound = "central"
-    mode: Annotated[Literal["enforce"], unsupported("shadow", "warn")] = "enforce"
+    mode: Mode = "enforce"
+    warn_at: Annotated[list[Annotated[int, BeforeValidator(_percentage)]], AfterValidator(_distinct)] = Field(
+        default_factory=list
+    )
     on_exceed: Annotated[
         list[Annotated[Literal["deny"], unsupported("warn", "downgrade", "reroute", "defer")]],
         Field(min_length=1),

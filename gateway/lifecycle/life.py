@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
 from gateway.budgets.holds import Denied
+from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.budgets.windows import moment
 from gateway.errors import (
@@ -92,12 +93,20 @@ class Life:
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
             if isinstance(answer, Denied):
                 error = refusal(answer.rows, self._story.matched, ask.subject, now=datetime.now(UTC))
+                self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
                 await self._account.note_refusal(error)
                 raise error
             self._account.opened(answer)
             chosen = self._plan.routes[answer.candidate]
-            span.set_attributes({names.DECISION: "allow", names.DEPLOYMENT: chosen.deployment.id})
+            self._note(answer)
+            span.set_attributes(
+                {
+                    names.DECISION: self._story.decision,
+                    names.DEPLOYMENT: chosen.deployment.id,
+                    names.WOULD_REFUSE: sorted({row.counter.budget for row in answer.exceeded}),
+                }
+            )
 
     async def send(self) -> Served:
         """Asks the chosen deployment and, if it surely did not start, one more."""
@@ -142,6 +151,18 @@ class Life:
             await self._account.release(self._plan.routes[held.candidate], outcome="not_started", status=500)
         else:
             await self._account.charge_as_held(self._dispatched, outcome="unknown", status=500)
+
+    def _note(self, held: Held) -> None:
+        """What budgets that let the request pass have to say about it."""
+        story = self._story
+        story.exceeded = held.exceeded
+        story.notices = notices(held, story.matched, self._ask.subject, now=datetime.now(UTC))
+        modes = {matched.counter.id: matched.budget.mode for matched in story.matched}
+        noted = {modes[row.counter.id] for row in held.exceeded}
+        if "warn" in noted:
+            story.decision = "warn"
+        for mode in noted:
+            self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
     async def _reserved(self) -> Held | Denied:
         """The ledger's verdict; where the clocks differ, the windows are those of the store's."""

@@ -136,7 +136,8 @@ def main() -> None:
         asyncio.run(upstream(asked.upstream, asked.megabytes))
         return
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(not asyncio.run(measure(asked.answers, asked.megabytes, asked.client_mb_per_s, Path(folder))))
+        held = asyncio.run(measure(asked.answers, asked.megabytes, asked.client_mb_per_s, Path(folder)))
+    sys.exit(not held)
 
 
 if __name__ == "__main__":

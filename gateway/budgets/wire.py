@@ -55,10 +55,14 @@ class OrgKeys:
         return org_key(self.org, "meta")
 
     def counter(self, counter: Counter, bucket: Bucket) -> str:
-        """One counter in one bucket; the scope is hashed, since it may hold any text of any length."""
-        digest = hashlib.blake2b(counter.id.encode(), digest_size=SCOPE_DIGEST_BYTES).digest()
+        """One counter in one bucket."""
+        return self.counter_key(counter.id, bucket.start_ms)
+
+    def counter_key(self, counter_id: str, start_ms: int) -> str:
+        """The key of a counter by its id; the scope is hashed, since it may hold any text of any length."""
+        digest = hashlib.blake2b(counter_id.encode(), digest_size=SCOPE_DIGEST_BYTES).digest()
         scope = base64.urlsafe_b64encode(digest).decode()
-        return org_key(self.org, "c", counter.budget, scope, str(bucket.start_ms))
+        return org_key(self.org, "c", counter_id.partition("|")[0], scope, str(start_ms))
 
     def buckets(self, counters: Sequence[Counter]) -> list[str]:
         """The current and the next bucket of each counter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, openapi, serve, usage
+from gateway.cli import check, demo, estimate, keys, ledger, openapi, serve, usage
 
 app = typer.Typer(
     name="ecogate",
@@ -20,3 +20,4 @@ app.command("estimate")(estimate.estimate)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
 app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.app, name="ledger")

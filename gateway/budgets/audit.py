@@ -1,0 +1,155 @@
+"""Compares what Redis keeps for an org with what its journal says: every counter, spent and held.
+
+Invariant: reads only. What is spent must be the sum of the journal, in SQL or still in the stream; what is
+held must be the sum of the open holds. Refuses to know SQL: the caller brings its sums.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from gateway.budgets.amounts import Dimension
+from gateway.budgets.wire import OrgKeys, read_postings
+from gateway.store.keyspace import journal_key, org_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from redis.asyncio import Redis
+
+Vector = tuple[int, ...]
+What = Literal["spent", "held"]
+NOTHING: Vector = (0,) * len(Dimension)
+LOOKS = 3
+BETWEEN_LOOKS_S = 0.3
+SCAN_BATCH = 500
+RETENTION_S = 7200  # every charge keeps its counter for longer than this
+
+
+class Sums(Protocol):
+    """The SQL side, see `usage.archive.Archive`."""
+
+    async def spent(self, org: str) -> Mapping[Any, tuple[Iterable[int], int]]:
+        """Per (counter id, bucket start in ms) the sum of four amounts, and when the last entry was (ms)."""
+
+    async def known(self, org: str, entry_ids: Collection[str]) -> set[str]:
+        """Those of the stream's entry ids that are in `spent` already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure of a counter that is not what its journal or its open holds add up to (ledger integers).
+
+    `counter` is the id, or the Redis key where no journal entry names it.
+    """
+
+    org: str
+    counter: str
+    start_ms: int
+    what: What
+    dimension: Dimension
+    stored: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """`counters` is how many were compared, `open_holds` how many hold something now."""
+
+    org: str
+    counters: int
+    open_holds: int
+    differences: tuple[Difference, ...]
+
+
+async def audit(redis: Redis, sums: Sums, org: str, *, young_ms: int = RETENTION_S * 1000) -> Audit:
+    """Compare all counters of an org.
+
+    Entries move from Redis to SQL meanwhile, so a difference counts only when it is still there after
+    `LOOKS` looks. A counter that was charged within `young_ms` must still be there. Raises what Redis and
+    the SQL side raise.
+    """
+    found = await _look(redis, sums, org, young_ms)
+    for _ in range(LOOKS - 1):
+        if not found.differences:
+            return found
+        await asyncio.sleep(BETWEEN_LOOKS_S)
+        again = await _look(redis, sums, org, young_ms)
+        both = set(found.differences) & set(again.differences)
+        found = Audit(org, again.counters, again.open_holds, tuple(sorted(both, key=repr)))
+    return found
+
+
+class _Totals:
+    """Expected figures by counter key, and what each key is called in the journal."""
+
+    def __init__(self, names: OrgKeys) -> None:
+        self._names = names
+        self.labels: dict[str, tuple[str, int]] = {}
+        self.figures: dict[What, dict[str, Vector]] = {"spent": {}, "held": {}}
+
+    def add(self, what: What, counter_id: str, start_ms: int, amounts: Iterable[int]) -> str:
+        key = self._names.counter_key(counter_id, start_ms)
+        self.labels[key] = (counter_id, start_ms)
+        before = self.figures[what].get(key, NOTHING)
+        self.figures[what][key] = tuple(a + b for a, b in zip(before, amounts, strict=True))
+        return key
+
+    def compare(self, org: str, key: str, fields: Mapping[str, str]) -> list[Difference]:
+        counter_id, start_ms = self.labels.get(key, (key, 0))
+        rows = []
+        for what, totals in self.figures.items():
+            for place, dimension in enumerate(Dimension):
+                stored = int(fields.get(f"{what[0]}{place + 1}", 0))
+                expected = totals.get(key, NOTHING)[place]
+                if stored != expected:
+                    rows.append(Difference(org, counter_id, start_ms, what, dimension, stored, expected))
+        return rows
+
+
+async def _look(redis: Redis, sums: Sums, org: str, young_ms: int) -> Audit:
+    names = OrgKeys(org)
+    keys = sorted({str(key) async for key in redis.scan_iter(org_key(org, "c") + ":*", count=SCAN_BATCH)})
+    async with redis.pipeline(transaction=True) as pipeline:
+        for key in keys:
+            pipeline.hgetall(key)
+        pipeline.xrange(journal_key(org))
+        pipeline.zrange(names.open_holds, 0, -1)
+        *counters, stream, open_ids = await pipeline.execute()
+    stored = {key: fields for key, fields in zip(keys, counters, strict=True) if fields}
+    holds = await _holds(redis, names, [str(hold_id) for hold_id in open_ids])
+
+    totals = _Totals(names)
+    seconds, _ = await redis.time()
+    lasting = set()
+    for (counter_id, start_ms), (amounts, last_ms) in (await sums.spent(org)).items():
+        key = totals.add("spent", counter_id, start_ms, amounts)
+        if last_ms > seconds * 1000 - young_ms:
+            lasting.add(key)
+    known = await sums.known(org, [str(entry_id) for entry_id, _ in stream])
+    for fields in (fields for entry_id, fields in stream if entry_id not in known):
+        for counter_id, start_ms, bound in msgspec.json.decode(fields["counters"]):
+            totals.add("spent", counter_id, start_ms, map(int, fields[bound].split()))
+    for central, high, postings in holds:
+        for posting in read_postings(postings):
+            words = high if posting.bound == "high" else central
+            totals.add("held", posting.id, int(posting.starts), map(int, words.split()))
+    differences = [
+        row
+        for key in sorted({*stored, *totals.figures["held"], *lasting})
+        for row in totals.compare(org, key, stored.get(key, {}))
+    ]
+    return Audit(org, len(stored), len(holds), tuple(differences))
+
+
+async def _holds(redis: Redis, names: OrgKeys, hold_ids: list[str]) -> list[tuple[str, str, str]]:
+    """Amounts and counters of the holds that are still open."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        for hold_id in hold_ids:
+            pipeline.hmget(names.hold(hold_id), "state", "central", "high", "counters")
+        rows = await pipeline.execute() if hold_ids else []
+    return [(central, high, postings) for state, central, high, postings in rows if state == "P"]

@@ -1,0 +1,119 @@
+"""`ecogate ledger`: what operators ask about the budgets' counters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.budgets.audit import Audit, Difference
+
+app = typer.Typer(help="Check the budgets' counters.", no_args_is_help=True)
+
+STORE_TIMEOUT_MS = 10_000
+
+
+@app.callback()
+def _ledger() -> None:
+    """Check the budgets' counters."""
+
+
+@app.command()
+def verify(
+    org: Annotated[str | None, typer.Option(help="Only this organisation")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="ECOGATE_DATA_DIR", help="The gateway's data directory")
+    ] = Path("data"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Compare every counter with its journal in Redis and SQL, and with the open holds.
+
+    Changes nothing and may run beside the gateway. Exit code 1 when any figure differs, 2 when a store does
+    not answer.
+    """
+    from redis.exceptions import RedisError
+
+    from gateway.errors import StoreError
+
+    try:
+        audits = asyncio.run(_audits(org, data_dir))
+    except (StoreError, RedisError, OSError) as error:
+        typer.echo(f"the stores cannot be compared: {error}", err=True)
+        raise typer.Exit(2) from None
+    differences = [row for audit in audits for row in audit.differences]
+    if as_json:
+        typer.echo(json.dumps({"data": [_as_json(audit) for audit in audits], "exact": not differences}))
+    else:
+        for audit in audits:
+            _print(audit)
+    if differences:
+        raise typer.Exit(1)
+
+
+async def _audits(org: str | None, data_dir: Path) -> list[Audit]:
+    from gateway.budgets.audit import audit
+    from gateway.settings import Settings
+    from gateway.store.connection import connect
+    from gateway.store.keyspace import ORGS
+    from gateway.store.sql import open_database
+    from gateway.store.valkey import EmbeddedValkey
+    from gateway.usage.archive import Archive
+
+    settings = Settings()
+    embedded = None
+    if settings.redis_url is None:
+        embedded = await asyncio.to_thread(EmbeddedValkey.start, data_dir, binary=settings.redis_server_bin)
+    try:
+        url = embedded.url if embedded is not None else settings.redis_url.get_secret_value()  # type: ignore[union-attr]
+        redis = connect(url, timeout_ms=STORE_TIMEOUT_MS)
+        database_url = settings.database_url.get_secret_value() if settings.database_url else None
+        database = await open_database(database_url, data_dir)
+        try:
+            archive = Archive(database)
+            known = (
+                {org} if org is not None else {*map(str, await redis.smembers(ORGS)), *await archive.orgs()}
+            )
+            return [await audit(redis, archive, name) for name in sorted(known)]
+        finally:
+            await database.close()
+            await redis.aclose()
+    finally:
+        if embedded is not None:
+            await asyncio.to_thread(embedded.stop)
+
+
+def _print(audit: Audit) -> None:
+    verdict = f"{len(audit.differences)} differences" if audit.differences else "exact"
+    typer.echo(f"{audit.org}: {verdict} ({audit.counters} counters, {audit.open_holds} open holds)")
+    for row in audit.differences:
+        shown = _row(row)
+        typer.echo(
+            f"  {shown['counter']} from {shown['start']}: {row.what} {row.dimension}"
+            f" is {row.stored}, should be {row.expected}"
+        )
+
+
+def _row(row: Difference) -> dict[str, Any]:
+    from gateway.budgets.windows import moment
+
+    return {
+        "counter": row.counter,
+        "start": moment(row.start_ms).isoformat(),
+        "what": row.what,
+        "dimension": row.dimension.value,
+        "stored": row.stored,
+        "expected": row.expected,
+    }
+
+
+def _as_json(audit: Audit) -> dict[str, Any]:
+    return {
+        "org": audit.org,
+        "counters": audit.counters,
+        "open_holds": audit.open_holds,
+        "differences": [_row(row) for row in audit.differences],
+    }

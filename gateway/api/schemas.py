@@ -48,6 +48,12 @@ def _range(description: str) -> Schema:
     )
 
 
+def _nullable_range() -> Schema:
+    known = _range("")
+    known.type = [OpenAPIType.OBJECT, OpenAPIType.NULL]
+    return known
+
+
 def _amounts(description: str) -> Schema:
     return _object(
         description,
@@ -104,7 +110,11 @@ FOOTPRINT = _object(
     carbon_g=_range("Location-based use and embodied carbon in gCO2e"),
     images=_count("How many images"),
     method=_text("How the energy was estimated"),
-    parts=_of(OpenAPIType.OBJECT, "The parts of the sums, each a range", additional_properties=_range("")),
+    parts=_of(
+        OpenAPIType.OBJECT,
+        "The parts of the sums, each a range, or null where nothing is known",
+        additional_properties=_nullable_range(),
+    ),
     zone=_nullable_text("Electricity zone, null where it is unknown"),
     water_basis=_text("`consumption`, `withdrawal` or `mixed`"),
     carbon_basis=_text("What the grid's intensity counts"),

@@ -32,6 +32,7 @@ class Budget:
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
     `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
+    `downgrade` are the changes by which a request may be made lighter, each on top of those before.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Budget:
     on_exceed: tuple[Literal["deny"], ...]
     on_store_down: Literal["deny"]
     warn_at: tuple[int, ...] = ()
+    downgrade: tuple[Mapping[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,14 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         timezone=zone,
         bound=section.bound,
         mode=section.mode,
-        on_exceed=tuple(section.on_exceed),
+        on_exceed=("deny",),
         on_store_down=section.on_store_down,
         warn_at=tuple(sorted(section.warn_at)),
+        downgrade=tuple(
+            rung.model_dump(exclude_none=True)
+            for action in section.on_exceed
+            for rung in action.downgrade or ()
+        ),
     )
 
 

@@ -34,7 +34,12 @@ _SEVERITY: tuple[Code, ...] = ("eco_budget_in_flight", "eco_budget_exceeded", "e
 
 
 def refusal(
-    shortfalls: Sequence[Shortfall], matched: Sequence[MatchedBudget], subject: Subject, *, now: datetime
+    shortfalls: Sequence[Shortfall],
+    matched: Sequence[MatchedBudget],
+    subject: Subject,
+    *,
+    now: datetime,
+    alternatives: Sequence[Mapping[str, Any]] = (),
 ) -> BudgetExceeded:
     """The answer to a request that fits no candidate. `shortfalls` are all of the ledger's rows.
 
@@ -55,7 +60,7 @@ def refusal(
         status=429 if code == "eco_budget_in_flight" else 402,
         eco=_row(leading, budget, subject)
         | {
-            "alternatives": [],
+            "alternatives": list(alternatives),
             "violations": [
                 {"candidate": row.candidate, "code": code_of(row)}
                 | _row(row, budgets[row.counter.id], subject)

@@ -39,6 +39,7 @@ class Story:
     exceeded: Sequence[Shortfall] = ()
     notices: Sequence[str] = ()
     decision: str = "allow"
+    downgrade: dict[str, dict[str, Any]] | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(
@@ -75,7 +76,7 @@ class Story:
                 deployment=None if refused else route.deployment.id,
                 zone=None if refused else shown.zone,
                 decision="deny" if refused else self.decision,
-                because=[refused or route.reason],
+                because=self._because(refused or route.reason),
                 outcome=outcome,
                 status=status,
                 images_requested=request.n,
@@ -92,6 +93,16 @@ class Story:
                 retry_count=ask.retry_count,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
+                downgrade=self.downgrade,
                 warnings=list(shown.warnings),
             )
         )
+
+    def _because(self, reason: str) -> list[str]:
+        if self.downgrade is None:
+            return [reason]
+        changes = ", ".join(
+            f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
+            for name, values in self.downgrade.items()
+        )
+        return [f"a budget had no room for the request as it was asked: {changes}", reason]

@@ -48,12 +48,6 @@ def _range(description: str) -> Schema:
     )
 
 
-def _nullable_range() -> Schema:
-    known = _range("")
-    known.type = [OpenAPIType.OBJECT, OpenAPIType.NULL]
-    return known
-
-
 def _amounts(description: str) -> Schema:
     return _object(
         description,
@@ -78,7 +72,7 @@ GENERATION = Schema(
         "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
         "response_format": _text("`b64_json` or `url`, where the service knows it"),
         "output_format": _text("`png`, `jpeg`, `webp` or `gif`"),
-        "stream": _of(OpenAPIType.BOOLEAN, "Only `false` in this version", enum=[False]),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
     },
     additional_properties=True,
 )
@@ -86,8 +80,8 @@ GENERATION = Schema(
 GENERATION_EXAMPLE = {"model": "flux", "prompt": "a red fox in the snow", "n": 1, "size": "1024x1024"}
 
 IMAGES = _object(
-    "The image service's answer, byte for byte; the usual fields.",
-    ("created", "usage"),
+    "The image service's answer, byte for byte but for `ecogate`; the usual fields.",
+    ("created", "usage", "ecogate"),
     created=_count("Seconds since 1970"),
     data=_list(
         _object(
@@ -100,7 +94,9 @@ IMAGES = _object(
         "The images",
     ),
     usage=_of(OpenAPIType.OBJECT, "Tokens, where the service counts them"),
+    ecogate=_of(OpenAPIType.OBJECT, "The footprint and where it was made, with `ecogate-include: footprint`"),
 )
+EVENTS = _text("Server-sent events of the image service, with `stream: true`")
 
 FOOTPRINT = _object(
     "An estimate for the whole request, all its images. Parts that nobody knows are left out.",
@@ -112,8 +108,8 @@ FOOTPRINT = _object(
     method=_text("How the energy was estimated"),
     parts=_of(
         OpenAPIType.OBJECT,
-        "The parts of the sums, each a range, or null where nothing is known",
-        additional_properties=_nullable_range(),
+        "The parts of the sums, each a range; null for what is not estimated",
+        additional_properties=Schema(one_of=[_range(""), Schema(type=OpenAPIType.NULL)]),
     ),
     zone=_nullable_text("Electricity zone, null where it is unknown"),
     water_basis=_text("`consumption`, `withdrawal` or `mixed`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
@@ -82,6 +83,9 @@ async def test_the_dashboard_shows_a_months_figures_to_whoever_types_a_key(
     member = await gateway.member()
     for n in (2, 1, 9):
         await member.post(GENERATIONS, json={"model": MODEL, "prompt": "a fox", "n": n, "size": "512x512"})
+    async with asyncio.timeout(10):
+        while len((await member.get("/eco/v1/requests")).json()["data"]) < 3:
+            await asyncio.sleep(0.02)
     seen = await visit(chromium, f"{gateway.url}/dashboard", scheme)
 
     await seen.page.get_by_label("API key").fill(ADMIN_KEY)

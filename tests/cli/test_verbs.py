@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.commands import ecogate
 
-VERBS = ("serve", "demo", "check", "estimate", "usage", "openapi", "keys")
+VERBS = ("serve", "demo", "check", "estimate", "usage", "openapi", "keys", "ledger")
 
 
 @pytest.mark.parametrize(

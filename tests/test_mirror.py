@@ -10,8 +10,9 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "life plan story failures dry_run account delivery",
+    "lifecycle/test_serve": "plan story failures dry_run account delivery",
     "lifecycle/test_streams": "annotation relay",
+    "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
     "api/test_images": "errors",
     "api/test_eco": "answers budgets sheets",
@@ -32,6 +33,8 @@ WHOLE = {
     "test_app": "settings",
     "budgets/test_audit": "usage/archive",
     "lifecycle/test_streams": "api/options",
+    "lifecycle/test_ladder": "images/lighter",
+    "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",
 }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gateway import telemetry as names
 from gateway.budgets.amounts import Dimension, to_hold, to_settle
 from gateway.budgets.holds import Denied, Held
+from gateway.budgets.recovery import OpenHold
 from gateway.budgets.refusal import refusal, tightest
 from gateway.budgets.windows import moment
 from gateway.errors import (
@@ -32,8 +33,8 @@ from gateway.images.answer import Delivered, UnreadableAnswer, read_answer
 from gateway.lifecycle import failures
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.plan import Configuration, Plan, budgets_for, settled_footprint
-from gateway.lifecycle.settlement import Posting, Settlements
 from gateway.lifecycle.story import Story
+from gateway.lifecycle.unposted import Posting
 from gateway.upstreams.client import not_started
 from gateway.usage.record import Attempt
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.budgets.counter import Counter
     from gateway.budgets.ledger import Ledger
     from gateway.footprint.quantities import Footprint
+    from gateway.lifecycle.settlement import Settlements
     from gateway.routing.rank import Route
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import UpstreamAnswer, Upstreams
@@ -97,8 +99,10 @@ class Life:
                 await self._note_refusal(error)
                 raise error
             self._held = answer
-            self._settlements.opened(ask.subject.org, ask.id)
             chosen = self._plan.routes[answer.candidate]
+            record = self._story.record(chosen, outcome="unknown")
+            charge = self._plan.holds[answer.candidate]
+            self._settlements.opened(OpenHold(ask.subject.org, ask.id, charge, answer.counters, record))
             span.set_attributes({names.DECISION: "allow", names.DEPLOYMENT: chosen.deployment.id})
 
     async def send(self) -> Served:
@@ -161,12 +165,14 @@ class Life:
         if ask.gone.is_set():
             await self._release(route, outcome="client_gone", status=None)
             raise ClientGone
+        record = self._story.record(route, outcome="unknown")
         try:
-            await self._ledger.dispatch(ask.subject.org, ask.id, self._story.record(route, outcome="unknown"))
+            await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
             await self._release(route, outcome="not_started", status=503)
             raise failures.store_unavailable() from error
         self._dispatched = route
+        self._settlements.sent(ask.id, record)
 
     async def _attempt(self, route: Route, number: int) -> UpstreamAnswer:
         """One try at a deployment, with its span and its line in the record."""

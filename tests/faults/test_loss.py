@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,9 @@ from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.budgets.ledger_builders import ORG, charge, counter, stored
+from tests.faults.proxy import FaultProxy
 from tests.faults.world import PLENTY, assert_exact, load, store_running, until
+from tests.processes import free_port
 from tests.running import gateway_running
 from tests.usage.journals import record
 
@@ -203,27 +204,33 @@ async def test_f10_a_flushed_store_is_rebuilt_while_work_is_in_flight(tmp_path: 
 
 
 async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> None:
-    """The store goes back to what it was a second ago, under a new name, as after a failover."""
+    """Replication stalls for a second of traffic; then the primary is killed and the replica takes over."""
     zones = {"SE": StandInSettings(zone="SE", seconds_per_image=256)}
     async with (
         store_running(tmp_path / "store") as store,
+        store_running(tmp_path / "replica") as replica,
         gateway_running(tmp_path, store.url, budgets=PLENTY, zones=zones, lease_s=30) as gateway,
     ):
-        loading = asyncio.create_task(load(gateway.admin, per_s=10, seconds=6))
-        await asyncio.sleep(2)
-        replica = await dumped(store.redis)
-        await asyncio.sleep(1)
-        meta = OrgKeys("default").meta
-        async with store.redis.pipeline(transaction=True) as pipeline:
-            pipeline.flushall()
-            for key, value in replica.items():
-                pipeline.restore(key, 0, value)
-            pipeline.hset(meta, "run", "the-server-that-died")
-            await pipeline.execute()
+        port = free_port()
+        await store.redis.config_set("port", port)
+        async with FaultProxy(("127.0.0.1", port)) as replication:
+            await replica.redis.replicaof("127.0.0.1", replication.port)
+            await until(lambda: is_replica(replica.redis))
+            loading = asyncio.create_task(load(gateway.admin, per_s=10, seconds=7))
+            await asyncio.sleep(2.5)
+            replication.stall()
+            await asyncio.sleep(1)
+            await replica.redis.replicaof("NO", "ONE")
+        store.proxy.target = replica.proxy.target
         store.proxy.reset_all()
         tally = await loading
 
         assert set(tally.statuses) <= {200, 503}
         assert tally.count(200) >= 15
-        await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
-        assert json.loads((await gateway.admin.get("/readyz")).text)["status"] == "ready"
+        await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
+        assert (await gateway.admin.get("/readyz")).status_code == 200
+
+
+async def is_replica(redis: Redis) -> bool:
+    facts = await redis.info("replication")
+    return bool(facts["role"] == "slave" and facts["master_link_status"] == "up")

@@ -14,7 +14,6 @@ from gateway.budgets.audit import Audit, audit
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
 from gateway.store.connection import connect
-from gateway.store.keyspace import ORGS
 from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 from gateway.usage.archive import Archive
@@ -133,8 +132,7 @@ async def quiet(redis: Redis, database: Database, org: str = ORG, within_s: floa
     async def settled() -> bool:
         nonlocal seen
         await consumer.drain_once()
-        if await redis.sismember(ORGS, org):
-            seen = await audit(redis, archive, org)
+        seen = await audit(redis, archive, org)
         return seen.open_holds == 0
 
     await until(settled, within_s)

@@ -19,18 +19,19 @@ from litestar.di import Provide
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.images import images_router
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
-from gateway.api.request_ids import RequestIds
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
 from gateway.dashboard.pages import documentation, pages
 from gateway.errors import ConfigError, Problem, StoreError
+from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
@@ -39,6 +40,7 @@ from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.reloading import Reloading
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -75,7 +77,7 @@ def create_app(settings: Settings | None = None, *, span_exporter: SpanExporter 
     """
     settings = settings or Settings()
     running = Running(settings, read_configuration(settings), span_exporter)
-    return RequestIds(routes(settings, running))
+    return Door(routes(settings, running))
 
 
 def serving() -> ASGIApp:
@@ -128,7 +130,7 @@ def describe() -> str:
 
 def read_configuration(settings: Settings) -> Configuration:
     """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
-    factors = load_factors()
+    factors = load_factors(factor_paths(settings.factors))
     problems: list[Problem] = []
     deployments: DeploymentSet | None = None
     policies: PolicySet | None = None
@@ -168,13 +170,19 @@ class Running:
         self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
     ) -> None:
         self._settings = settings
-        self._configuration = configuration
+        self._files = Reloading(
+            configuration,
+            read=lambda: read_configuration(settings),
+            paths=[path for path in (settings.deployments, settings.policies) if path is not None],
+        )
         self._span_exporter = span_exporter
         self._parts: dict[str, Any] = {}
         self._background: dict[str, asyncio.Task[None]] = {}
 
     def part(self, name: str) -> Callable[[], Any]:
-        """A provider of one part by its name."""
+        """A provider of one part by its name; the configuration is the snapshot in force at that moment."""
+        if name == "configuration":
+            return lambda: self._files.current
         return lambda: self._parts[name]
 
     @asynccontextmanager
@@ -211,7 +219,7 @@ class Running:
             settlements = Settlements(ledger, spans, settings.lease_s, settings.data_dir / UNPOSTED)
             stack.push_async_callback(settlements.close)
             images = Images(
-                configuration=lambda: self._configuration,
+                configuration=lambda: self._files.current,
                 ledger=ledger,
                 settlements=settlements,
                 upstreams=upstreams,
@@ -222,7 +230,6 @@ class Running:
             stack.push_async_callback(reader.aclose)
             journal = JournalConsumer(reader, database)
             self._parts = {
-                "configuration": self._configuration,
                 "images": images,
                 "keys": keys,
                 "ledger": ledger,
@@ -232,7 +239,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts(),
+                    self._facts,
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -243,6 +250,7 @@ class Running:
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
+            self._start("configuration", self._files.watch(spans))
             try:
                 yield
             finally:
@@ -262,8 +270,9 @@ class Running:
         return embedded.url
 
     def _facts(self) -> dict[str, Any]:
-        configuration = self._configuration
+        configuration = self._files.current
         return {
+            "configuration": self._files.report(),
             "policies": {
                 "version": configuration.policies.version,
                 "budgets": len(configuration.policies.budgets),

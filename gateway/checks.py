@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.budgets.policy import load_policies
 from gateway.errors import ConfigError, Problem
+from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import check_factors, load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
@@ -23,17 +24,23 @@ if TYPE_CHECKING:
 def check(
     policies: Path | None,
     deployments: Path | None,
+    factors: Path | None = None,
     *,
     year: int,
     environ: Mapping[str, str] | None = None,
 ) -> list[Problem]:
-    """The problems of the bundled factors, a policies folder and a deployments file, in that order.
+    """The problems of factors, a policies folder and a deployments file, in that order.
 
-    A path that is None is not read. `year` is the year by which factors are old. Without
-    `environ`, references to secrets are checked for form only.
+    A path that is None is not read; `factors` are an operator's, over the bundled ones. `year` is the year by
+    which factors are old. Without `environ`, references to secrets are checked for form only.
     """
-    factors = load_factors()
-    problems = check_factors(factors, year=year)
+    known = load_factors()
+    problems: list[Problem] = []
+    try:
+        known = load_factors(factor_paths(factors))
+    except ConfigError as error:
+        problems += error.problems
+    problems += check_factors(known, year=year)
     if policies is not None:
         try:
             load_policies(policies)
@@ -44,8 +51,8 @@ def check(
             load_deployments(
                 deployments,
                 environ=environ,
-                known_zone=lambda zone: zone_country(zone, factors) is not None,
-                known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
+                known_zone=lambda zone: zone_country(zone, known) is not None,
+                known_gpu=lambda gpu: find_gpu(gpu, known) is not None,
             )
         except ConfigError as error:
             problems += error.problems

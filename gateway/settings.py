@@ -20,9 +20,15 @@ ADMIN_KEY_CHARACTERS = 32
 
 
 class Settings(BaseSettings):
-    """What a gateway process needs to know before it reads any file."""
+    """What a gateway process needs to know before it reads any file. An empty variable counts as unset."""
 
-    model_config = SettingsConfigDict(env_prefix="ECOGATE_", extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ECOGATE_",
+        env_ignore_empty=True,
+        extra="ignore",
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -30,6 +36,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     deployments: Path | None = None
     policies: Path | None = None
+    factors: Path | None = None
     redis_url: SecretStr | None = None
     database_url: SecretStr | None = None
     admin_key: SecretStr | None = None
@@ -59,3 +66,12 @@ class Settings(BaseSettings):
             msg = "is a placeholder; use a random string"
             raise ValueError(msg)
         return value
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting, such as `ECOGATE_PORT`; also of an alias that an error names."""
+    setting = Settings.model_fields.get(field)
+    if setting is None:
+        return field
+    alias = setting.validation_alias
+    return alias if isinstance(alias, str) else f"ECOGATE_{field.upper()}"

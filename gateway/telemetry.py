@@ -111,6 +111,13 @@ class Telemetry:
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
+        self._reloads = meter.create_counter(
+            "ecogate.configuration.reloads", description="Changed files that were read, by result"
+        )
+        self._rejected = meter.create_gauge(
+            "ecogate.configuration.rejected", description="1 while the files on disk are refused"
+        )
+        self._rejected.set(0)
 
     @contextmanager
     def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
@@ -184,6 +191,11 @@ class Telemetry:
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def configuration_read(self, *, taken: bool) -> None:
+        """Counts a change of the files: taken, or refused so that what was in force stays."""
+        self._reloads.add(1, {"result": "taken" if taken else "rejected"})
+        self._rejected.set(0 if taken else 1)
 
     def prometheus(self) -> bytes:
         """The metrics of this process in Prometheus' text format."""

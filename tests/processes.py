@@ -98,6 +98,7 @@ async def gateway_process(
         "ECOGATE_POLICIES": str(policies),
         "ECOGATE_DATA_DIR": str(directory / "data"),
         "ECOGATE_ADMIN_KEY": ADMIN_KEY,
+        "ECOGATE_STORE_TIMEOUT_MS": "5000",
         **environment,
     }
     with log.open("wb") as output:

@@ -136,7 +136,8 @@ async def gateway_running(
             policies=policies,
             redis_url=SecretStr(redis_url) if redis_url is not None else None,
             admin_key=SecretStr(ADMIN_KEY),
-            **settings,
+            # A busy test machine must not look like a store that hangs.
+            **{"store_timeout_ms": 5000, **settings},
         )
         server = _Server(
             uvicorn.Config(

@@ -11,14 +11,14 @@ from litestar import Request, Response, Router, delete, get, post
 from litestar.di import Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from gateway.api.answers import IssuedKeyAnswer, KeyAnswer, KeysAnswer, issued_key_answer, key_answer
 from gateway.api.auth import outranks, provide_administrator
 from gateway.api.errors import as_response
 from gateway.api.openapi import errors
 from gateway.api.parts import Part
 from gateway.errors import InvalidRequest, NotAllowed, NotFound
-from gateway.identity.registry import KeyRegistry
+from gateway.identity.registry import IssuedKey, KeyEntry, KeyRegistry
 from gateway.identity.subject import Role, Subject
+from gateway.usage.periods import rfc3339
 
 LARGEST_BODY_BYTES = 16_384
 
@@ -31,6 +31,31 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
     labels: dict[str, str] = {}
     role: Role = Role.MEMBER
+
+
+class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A key without its secret."""
+
+    id: str
+    org: str
+    role: str
+    created_at: str
+    team: str | None = None
+    user: str | None = None
+    labels: dict[str, str] = {}
+    revoked_at: str | None = None
+
+
+class IssuedKeyAnswer(KeyAnswer, omit_defaults=True, kw_only=True):
+    """A new key. `key` is shown this once."""
+
+    key: str
+
+
+class KeysAnswer(msgspec.Struct):
+    """Keys, newest first, revoked ones too."""
+
+    data: list[KeyAnswer]
 
 
 def _unreadable(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
@@ -104,3 +129,27 @@ def admin_router() -> Router:
 
 def _manages(administrator: Subject, org: str) -> bool:
     return administrator.role is Role.PLATFORM_ADMIN or administrator.org == org
+
+
+def key_answer(entry: KeyEntry) -> KeyAnswer:
+    """What may be shown of a key."""
+    return KeyAnswer(**_key_fields(entry))
+
+
+def issued_key_answer(issued: IssuedKey) -> IssuedKeyAnswer:
+    """A new key with its secret."""
+    return IssuedKeyAnswer(key=issued.key, **_key_fields(issued.entry))
+
+
+def _key_fields(entry: KeyEntry) -> dict[str, Any]:
+    subject = entry.subject
+    return {
+        "id": entry.id,
+        "org": subject.org,
+        "team": subject.team,
+        "user": subject.user,
+        "labels": subject.labels,
+        "role": subject.role.value,
+        "created_at": rfc3339(entry.created_at_ms),
+        "revoked_at": None if entry.revoked_at_ms is None else rfc3339(entry.revoked_at_ms),
+    }

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.identity.registry import IssuedKey, KeyEntry
 from gateway.identity.subject import Subject
 from gateway.usage.entries import Amounts
 from gateway.usage.pages import StoredEntry, StoredRequest
@@ -117,7 +116,7 @@ class EntryAnswer(msgspec.Struct):
     high: ChargeAnswer
 
 
-class RequestItem(msgspec.Struct, omit_defaults=True, kw_only=True):
+class RequestItem(msgspec.Struct, kw_only=True):
     """One request. `images` were charged; `footprint` is the newest estimate of the whole request."""
 
     id: str
@@ -145,7 +144,7 @@ class RequestItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     policies: list[dict[str, Any]] = []
 
 
-class RequestAnswer(RequestItem, omit_defaults=True, kw_only=True):
+class RequestAnswer(RequestItem, kw_only=True):
     """One request with everything that led to it and everything that was journaled about it."""
 
     updated: str
@@ -163,72 +162,6 @@ class RequestsAnswer(msgspec.Struct):
 
     data: list[RequestItem]
     next: str | None
-
-
-class WindowAnswer(msgspec.Struct):
-    """The stretch of time that a budget counts over, `start` included and `end` excluded."""
-
-    kind: str
-    every: str
-    start: str
-    end: str
-    timezone: str
-
-
-class BudgetItem(msgspec.Struct, kw_only=True):
-    """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts."""
-
-    policy: str
-    org: str
-    scope: dict[str, str]
-    window: WindowAnswer
-    dimension: str
-    unit: str
-    limit: float
-    used: float
-    held: float
-    remaining: float
-    bound: str
-    mode: str
-
-
-class BudgetsAnswer(msgspec.Struct):
-    """The budgets whose amounts the caller may see."""
-
-    data: list[BudgetItem]
-
-
-class MeAnswer(msgspec.Struct):
-    """The caller, as its key says, with its budgets."""
-
-    subject: SubjectAnswer
-    role: str
-    budgets: list[BudgetItem]
-
-
-class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A key without its secret."""
-
-    id: str
-    org: str
-    role: str
-    created_at: str
-    team: str | None = None
-    user: str | None = None
-    labels: dict[str, str] = {}
-    revoked_at: str | None = None
-
-
-class IssuedKeyAnswer(KeyAnswer, omit_defaults=True, kw_only=True):
-    """A new key. `key` is shown this once."""
-
-    key: str
-
-
-class KeysAnswer(msgspec.Struct):
-    """Keys, newest first, revoked ones too."""
-
-    data: list[KeyAnswer]
 
 
 def subject_answer(subject: Subject) -> SubjectAnswer:
@@ -285,16 +218,6 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
     )
 
 
-def key_answer(entry: KeyEntry) -> KeyAnswer:
-    """What may be shown of a key."""
-    return KeyAnswer(**_key_fields(entry))
-
-
-def issued_key_answer(issued: IssuedKey) -> IssuedKeyAnswer:
-    """A new key with its secret."""
-    return IssuedKeyAnswer(key=issued.key, **_key_fields(issued.entry))
-
-
 def _request_fields(stored: StoredRequest) -> dict[str, Any]:
     record = stored.record
     return {
@@ -323,20 +246,6 @@ def _request_fields(stored: StoredRequest) -> dict[str, Any]:
         "warnings": record.warnings,
         "duration_ms": record.duration_ms,
         "policies": record.policies,
-    }
-
-
-def _key_fields(entry: KeyEntry) -> dict[str, Any]:
-    subject = entry.subject
-    return {
-        "id": entry.id,
-        "org": subject.org,
-        "team": subject.team,
-        "user": subject.user,
-        "labels": subject.labels,
-        "role": subject.role.value,
-        "created_at": rfc3339(entry.created_at_ms),
-        "revoked_at": None if entry.revoked_at_ms is None else rfc3339(entry.revoked_at_ms),
     }
 
 

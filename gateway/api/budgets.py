@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from gateway.api.answers import BudgetItem, WindowAnswer
+import msgspec
+
 from gateway.budgets.matching import counters_for, shown_scope, visible_to
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
@@ -29,6 +30,42 @@ if TYPE_CHECKING:
 
 WINDOW_TRIES = 3
 ANYTHING = "*"
+
+
+class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The stretch of time that a budget counts over, `start` included and `end` excluded.
+
+    `every` is the length of a calendar window; fixed ones have none.
+    """
+
+    kind: str
+    every: str | None = None
+    start: str
+    end: str
+    timezone: str
+
+
+class BudgetItem(msgspec.Struct, kw_only=True):
+    """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts."""
+
+    policy: str
+    org: str
+    scope: dict[str, str]
+    window: WindowAnswer
+    dimension: str
+    unit: str
+    limit: float
+    used: float
+    held: float
+    remaining: float
+    bound: str
+    mode: str
+
+
+class BudgetsAnswer(msgspec.Struct):
+    """The budgets whose amounts the caller may see."""
+
+    data: list[BudgetItem]
 
 
 async def subjects_in_reach(caller: Subject, keys: KeyRegistry) -> list[Subject]:

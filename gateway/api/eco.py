@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
+import msgspec
 from litestar import MediaType, Request, Response, Router, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
@@ -15,11 +16,9 @@ from litestar.params import FromPath, QueryParameter
 from gateway.api.answers import (
     METHOD,
     UNITS,
-    BudgetItem,
-    BudgetsAnswer,
-    MeAnswer,
     RequestAnswer,
     RequestsAnswer,
+    SubjectAnswer,
     UsageAnswer,
     period_answer,
     request_answer,
@@ -27,7 +26,7 @@ from gateway.api.answers import (
     subject_answer,
     usage_item,
 )
-from gateway.api.budgets import budget_rows, subjects_in_reach
+from gateway.api.budgets import BudgetItem, BudgetsAnswer, budget_rows, subjects_in_reach
 from gateway.api.openapi import SheetOperation, errors
 from gateway.api.parts import Part
 from gateway.api.sheets import CSV_TYPE, usage_csv
@@ -49,6 +48,14 @@ To = Annotated[
 Zone = Annotated[str, QueryParameter(name="tz", description="IANA time zone of buckets and of bare dates")]
 Filter = Annotated[str | None, QueryParameter(description="Only requests with this value")]
 REPEATABLE = frozenset({"group_by"})
+
+
+class MeAnswer(msgspec.Struct):
+    """The caller, as its key says, with its budgets."""
+
+    subject: SubjectAnswer
+    role: str
+    budgets: list[BudgetItem]
 
 
 async def provide_filters(
@@ -94,7 +101,7 @@ async def usage_totals(
     *,
     from_: From = None,
     to: To = None,
-    window: Annotated[str, QueryParameter(enum=WINDOWS, description="Length of the buckets")] = "day",
+    window: Annotated[str, QueryParameter(enum=list(WINDOWS), description="Length of the buckets")] = "day",
     group_by: Annotated[
         list[str] | None, QueryParameter(description="Names, repeated or separated by commas")
     ] = None,

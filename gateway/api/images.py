@@ -16,10 +16,11 @@ from litestar.types import ASGIApp
 
 from gateway import telemetry as names
 from gateway.api.answers import ModelAnswer, ModelsAnswer
+from gateway.api.door import STATE_KEY
 from gateway.api.openapi import ImagesOperation, errors
+from gateway.api.options import deadline, wants_footprint
 from gateway.api.parts import Part
-from gateway.api.request_ids import STATE_KEY
-from gateway.api.responses import ImageAnswer
+from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
 from gateway.identity.subject import Subject
 from gateway.images.request import read_generation
@@ -75,7 +76,13 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
             async with _watched(request) as gone:
                 served = await images.serve(
                     Ask(
-                        request_id, subject, asked, gone, _retry_count(headers.get("x-stainless-retry-count"))
+                        request_id,
+                        subject,
+                        asked,
+                        gone,
+                        retry_count=_retry_count(headers.get("x-stainless-retry-count")),
+                        deadline_s=deadline(headers),
+                        include_footprint=wants_footprint(headers),
                     )
                 )
         except ApiError as error:
@@ -86,7 +93,7 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
             finish(span, status=CLIENT_CLOSED, error="client_gone")
             raise HTTPException(status_code=CLIENT_CLOSED, detail="The client closed the request.") from None
         finish(span, status=served.answer.status, attributes=_outcome(served))
-        return ImageAnswer(served)
+        return answer_app(served)
 
 
 @get("/models", tags=["images"], summary="List models", responses=errors(401, 503))

@@ -19,6 +19,7 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
     PathItem,
     Reference,
     RequestBody,
@@ -28,9 +29,10 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__
+from gateway.api.options import DEADLINE, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
-from gateway.api.schemas import ESTIMATE, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
+from gateway.api.schemas import ESTIMATE, EVENTS, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
 from gateway.api.sheets import CSV_TYPE
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ TAGS = {
 ERROR_HEADERS = {
     "retry-after": "After how many seconds another try makes sense, where one does",
     "x-should-retry": "`false` where stock clients must not repeat the request by themselves",
+}
+OPTIONS = {
+    INCLUDE: ("Adds the footprint to the answer", Schema(type=OpenAPIType.STRING, enum=["footprint"])),
+    DEADLINE: (
+        "Seconds in which the answer must be on its way",
+        Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0, maximum=LONGEST_S),
+    ),
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"
 JSON = "application/json"
@@ -115,8 +124,15 @@ class ImagesOperation(GenerationOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.parameters = [
+            Parameter(name=name, param_in="header", required=False, description=meaning, schema=kind)
+            for name, (meaning, kind) in OPTIONS.items()
+        ]
         answer = _answer(self, "200")
-        answer.content = {JSON: OpenAPIMediaType(schema=IMAGES)}
+        answer.content = {
+            JSON: OpenAPIMediaType(schema=IMAGES),
+            "text/event-stream": OpenAPIMediaType(schema=EVENTS),
+        }
         answer.headers = {
             name: _header(
                 meaning,

@@ -5,17 +5,22 @@ A value that is not known has no header; none is ever 0 for want of knowledge.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+
+from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from litestar.types import Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPResponseStartEvent, Receive, Scope, Send
 
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Served
+    from gateway.lifecycle.relay import Relay
 
 CHUNK_BYTES = 256 * 1024
+STREAM_HEADERS = [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 QUANTITIES = ("ecogate-energy-wh", "ecogate-water-ml", "ecogate-carbon-g")
 
 HEADERS = {
@@ -50,45 +55,100 @@ def shown(value: float) -> str:
     return f"{value:.6g}"
 
 
-class ImageAnswer:
-    """An ASGI application that sends one served answer, byte for byte as the service gave it."""
+def answer_app(served: Served) -> ASGIApp:
+    """What sends a served answer."""
+    if served.relay is not None:
+        return StreamAnswer(served, served.relay)
+    assert isinstance(served.answer, UpstreamAnswer), "what is no stream was spooled"  # noqa: S101
+    return ImageAnswer(served, served.answer)
 
-    def __init__(self, served: Served) -> None:
+
+class ImageAnswer:
+    """An ASGI application that sends one spooled answer, byte for byte as the service gave it.
+
+    When the client asked for the footprint, the JSON object gets one more member.
+    """
+
+    def __init__(self, served: Served, answer: UpstreamAnswer) -> None:
         self._served = served
+        self._answer = answer
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        answer = self._served.answer
+        answer = self._answer
+        member = self._served.member if answer.scan.media_type.endswith("json") else None
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": answer.status,
-                    "headers": [(name.encode(), value.encode("latin-1")) for name, value in self._headers()],
-                }
-            )
+            until = _closing_brace(answer) if member is not None else answer.length
+            length = answer.length + len(member or b"")
+            headers = [*served_headers(self._served), ("content-length", str(length))]
+            await send(_start(answer.status, headers))
             answer.body.seek(0)
-            while chunk := answer.body.read(CHUNK_BYTES):
+            while chunk := answer.body.read(min(CHUNK_BYTES, until - answer.body.tell())):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            rest = (member or b"") + answer.body.read()
+            await send({"type": "http.response.body", "body": rest, "more_body": False})
         finally:
             answer.close()
 
-    def _headers(self) -> Iterator[tuple[str, str]]:
-        served, answer = self._served, self._served.answer
-        yield from answer.headers
-        yield "content-length", str(answer.length)
-        yield from footprint_headers(served.footprint)
-        yield "ecogate-basis", served.basis
-        yield "ecogate-deployment", served.route.deployment.id
-        if served.footprint.zone is not None:
-            yield "ecogate-zone", served.footprint.zone
-        yield "ecogate-decision", served.decision
-        if served.remaining is not None:
-            yield "ecogate-budget-remaining", served.remaining
-        if served.warnings:
-            yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
-        if answer.request_id is not None:
-            yield "ecogate-upstream-request-id", answer.request_id
+
+class StreamAnswer:
+    """An ASGI application that sends a stream as it comes and says when the client leaves it.
+
+    A stream that may not end cleanly is left without its end, so that the server breaks the connection.
+    """
+
+    def __init__(self, served: Served, relay: Relay) -> None:
+        self._served = served
+        self._relay = relay
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        relay = self._relay
+        watcher = asyncio.ensure_future(_watch(receive, relay.gone))
+        headers = [*served_headers(self._served), *STREAM_HEADERS]
+        try:
+            await send(_start(self._served.answer.status, headers))
+            async for piece in relay.pieces():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if relay.complete:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            relay.gone.set()
+            watcher.cancel()
+
+
+async def _watch(receive: Receive, gone: asyncio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> HTTPResponseStartEvent:
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}
+
+
+def _closing_brace(answer: UpstreamAnswer) -> int:
+    """Where the object ends; the scan has read it, so there is one, with nothing but blanks behind."""
+    position = max(0, answer.length - CHUNK_BYTES)
+    answer.body.seek(position)
+    return position + answer.body.read().rindex(b"}")
+
+
+def served_headers(served: Served) -> Iterator[tuple[str, str]]:
+    """The service's headers that may pass, and ours."""
+    answer = served.answer
+    yield from answer.headers
+    yield from footprint_headers(served.footprint)
+    yield "ecogate-basis", served.basis
+    yield "ecogate-deployment", served.route.deployment.id
+    if served.footprint.zone is not None:
+        yield "ecogate-zone", served.footprint.zone
+    yield "ecogate-decision", served.decision
+    if served.remaining is not None:
+        yield "ecogate-budget-remaining", served.remaining
+    if served.warnings:
+        yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
+    if answer.request_id is not None:
+        yield "ecogate-upstream-request-id", answer.request_id
 
 
 def footprint_headers(footprint: Footprint) -> Iterator[tuple[str, str]]:

@@ -72,7 +72,7 @@ GENERATION = Schema(
         "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
         "response_format": _text("`b64_json` or `url`, where the service knows it"),
         "output_format": _text("`png`, `jpeg`, `webp` or `gif`"),
-        "stream": _of(OpenAPIType.BOOLEAN, "Only `false` in this version", enum=[False]),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
     },
     additional_properties=True,
 )
@@ -80,8 +80,8 @@ GENERATION = Schema(
 GENERATION_EXAMPLE = {"model": "flux", "prompt": "a red fox in the snow", "n": 1, "size": "1024x1024"}
 
 IMAGES = _object(
-    "The image service's answer, byte for byte; the usual fields.",
-    ("created", "usage"),
+    "The image service's answer, byte for byte but for `ecogate`; the usual fields.",
+    ("created", "usage", "ecogate"),
     created=_count("Seconds since 1970"),
     data=_list(
         _object(
@@ -94,7 +94,9 @@ IMAGES = _object(
         "The images",
     ),
     usage=_of(OpenAPIType.OBJECT, "Tokens, where the service counts them"),
+    ecogate=_of(OpenAPIType.OBJECT, "The footprint and where it was made, with `ecogate-include: footprint`"),
 )
+EVENTS = _text("Server-sent events of the image service, with `stream: true`")
 
 FOOTPRINT = _object(
     "An estimate for the whole request, all its images. Parts that nobody knows are left out.",
@@ -104,7 +106,11 @@ FOOTPRINT = _object(
     carbon_g=_range("Location-based use and embodied carbon in gCO2e"),
     images=_count("How many images"),
     method=_text("How the energy was estimated"),
-    parts=_of(OpenAPIType.OBJECT, "The parts of the sums, each a range", additional_properties=_range("")),
+    parts=_of(
+        OpenAPIType.OBJECT,
+        "The parts of the sums, each a range; null for what is not estimated",
+        additional_properties=Schema(one_of=[_range(""), Schema(type=OpenAPIType.NULL)]),
+    ),
     zone=_nullable_text("Electricity zone, null where it is unknown"),
     water_basis=_text("`consumption`, `withdrawal` or `mixed`"),
     carbon_basis=_text("What the grid's intensity counts"),
@@ -170,5 +176,12 @@ READINESS = _object(
         "The budgets in force", version=_text("Digest of the files"), budgets=_count("How many")
     ),
     deployments=_list(_text(""), "Ids of the deployments in force"),
+    configuration=_object(
+        "The files that were read last",
+        loaded_at=_count("When what is in force was read, in seconds since 1970"),
+        rejected=_list(
+            _text("file:line:column"), "Mistakes in newer files, for which what was in force is kept"
+        ),
+    ),
     factor_set=_text("Version of the factors"),
 )

@@ -19,7 +19,7 @@ Check = Callable[[], Awaitable[None]]
 class Readiness:
     """What this process needs to serve, and whether it has it."""
 
-    def __init__(self, checks: Mapping[str, Check], facts: Mapping[str, Any]) -> None:
+    def __init__(self, checks: Mapping[str, Check], facts: Callable[[], Mapping[str, Any]]) -> None:
         self._checks = checks
         self._facts = facts
 
@@ -33,7 +33,7 @@ class Readiness:
             except StoreError as error:
                 checks[name] = str(error)
         ready = all(line == "ok" for line in checks.values())
-        return ready, {"status": "ready" if ready else "not ready", "checks": checks, **self._facts}
+        return ready, {"status": "ready" if ready else "not ready", "checks": checks, **self._facts()}
 
 
 @get("/healthz", tags=["system"], summary="Alive")

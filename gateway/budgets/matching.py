@@ -38,17 +38,18 @@ class MatchedBudget:
 def counters_for(
     policies: PolicySet, subject: Subject, *, model: str, route: str, now: datetime
 ) -> list[MatchedBudget]:
-    """The counters of a request, in the order of the policies.
+    """The counters of a request, in the order of the policies; a budget counts only during its window.
 
     `model` is the name that the client uses, `route` a value of `policy_file.ROUTES`, `now` is aware.
     """
     attributes = _attributes(subject) | {"model": model, "route": route}
     matched = [budget for budget in policies.budgets if _matches(budget, attributes)]
-    windows = {(budget.window.every, budget.timezone) for budget in matched}
-    buckets = {(every, zone): current_and_next(every, zone, now) for every, zone in windows}
+    windows = {(budget.window, budget.timezone) for budget in matched}
+    buckets = {(window, zone): current_and_next(window, zone, now) for window, zone in windows}
     return [
-        MatchedBudget(budget, _counter(budget, attributes, *buckets[budget.window.every, budget.timezone]))
+        MatchedBudget(budget, _counter(budget, attributes, *both))
         for budget in matched
+        if (both := buckets[budget.window, budget.timezone]) is not None
     ]
 
 

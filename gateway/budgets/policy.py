@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gateway.budgets.policy_file import PolicyFile, limits_of
+from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
 from gateway.documents import Document, in_order, read_document
 from gateway.errors import ConfigError, Problem
 
@@ -21,17 +21,9 @@ if TYPE_CHECKING:
 
     from gateway.budgets.amounts import Bound, Dimension
     from gateway.budgets.policy_file import BudgetSection
-    from gateway.budgets.windows import Every
+    from gateway.budgets.windows import Window
 
 SUFFIXES = (".yaml", ".yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The stretch of time that a budget counts over, in its own IANA zone."""
-
-    kind: Literal["calendar"]
-    every: Every
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +113,7 @@ def _budgets(document: Document[PolicyFile]) -> list[Budget]:
 
 
 def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -> Budget:
+    zone = section.timezone or document.content.timezone
     return Budget(
         name=section.name,
         file=document.file,
@@ -128,8 +121,8 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         match=section.match,
         per=tuple(section.per),
         limits=limits_of(section.limits),
-        window=Window(kind=section.window.kind, every=section.window.every),
-        timezone=section.timezone or document.content.timezone,
+        window=window_of(section.window, zone),
+        timezone=zone,
         bound=section.bound,
         mode=section.mode,
         on_exceed=tuple(section.on_exceed),

@@ -7,6 +7,7 @@ enforce is refused by name. Refuses to know other files and requests.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
 from gateway.budgets.amounts import MAX_STORED, Bound, Dimension
-from gateway.budgets.windows import Every
+from gateway.budgets.windows import WEEKDAYS, Every, Weekday, Window, fixed_bucket
 from gateway.documents import Section, closest, unsupported, wrong
 from gateway.yaml_tree import shown
 
@@ -26,6 +27,9 @@ LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 ANYTHING = "*"
 Word = TypeVar("Word", bound=str)
 
+LAST_YEAR_START_DAY = 28  # the last one that every month has
+_MONTH_AND_DAY = re.compile(r"([0-9]{2})-([0-9]{2})")
+_WALL_CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _QUANTITY = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?) ?([^\s0-9]\S*)")
 # How many of the ledger's integers each unit is.
@@ -150,6 +154,24 @@ def _zone(name: str) -> str:
     return name
 
 
+def _month_and_day(value: object) -> object:
+    match = _MONTH_AND_DAY.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= 12 or not 1 <= int(match[2]) <= LAST_YEAR_START_DAY:  # noqa: PLR2004
+        raise wrong(f"must be a month and a day up to 28, such as 04-01 (got {shown(value)})")
+    return int(match[1]), int(match[2])
+
+
+def _wall_clock(value: object) -> object:
+    try:
+        if isinstance(value, str) and _WALL_CLOCK.fullmatch(value):
+            return datetime.fromisoformat(value)
+    except ValueError:
+        pass
+    raise wrong(
+        f"must be a date or a local time, such as 2026-12-01 or 2026-12-01T09:00 (got {shown(value)})"
+    )
+
+
 Value = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_value)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
@@ -174,10 +196,44 @@ def _some_limit(limits: LimitsSection) -> LimitsSection:
 class WindowSection(Section):
     """Over which stretch of time a budget counts."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"week_start", "from", "to"})
+    kind: Annotated[Literal["calendar", "fixed"], unsupported("rolling")]
+    every: Every | None = None
+    week_start: Weekday | None = None
+    year_start: Annotated[tuple[int, int] | None, BeforeValidator(_month_and_day)] = None
+    start: Annotated[datetime | None, BeforeValidator(_wall_clock)] = Field(default=None, alias="from")
+    end: Annotated[datetime | None, BeforeValidator(_wall_clock)] = Field(default=None, alias="to")
 
-    kind: Annotated[Literal["calendar"], unsupported("rolling", "fixed")]
-    every: Every
+
+def _whole_window(window: WindowSection) -> WindowSection:
+    """What each kind of window needs, and nothing that only another kind has."""
+    given = {"year_start": window.year_start, "week_start": window.week_start, "every": window.every}
+    dates = {"from": window.start, "to": window.end}
+    mistakes: list[tuple[str, str]] = []
+    if window.kind == "calendar":
+        mistakes += [
+            (name, "is only for fixed windows") for name, value in dates.items() if value is not None
+        ]
+        if window.every is None:
+            raise wrong("'every' is missing")
+        if window.week_start is not None and window.every != "week":
+            mistakes.append(("week_start", "is only for weeks"))
+        if window.year_start is not None and window.every not in {"quarter", "year"}:
+            mistakes.append(("year_start", "is only for quarters and years"))
+    else:
+        mistakes += [
+            (name, "is only for calendar windows") for name, value in given.items() if value is not None
+        ]
+        for name, value in dates.items():
+            if value is None:
+                raise wrong(f"'{name}' is missing")
+        if window.start is not None and window.end is not None and window.start >= window.end:
+            mistakes.append(("to", "must be after 'from'"))
+    if mistakes:
+        details = [
+            InitErrorDetails(type=wrong(message), loc=(name,), input=None) for name, message in mistakes
+        ]
+        raise ValidationError.from_exception_data("window", details)
+    return window
 
 
 class BudgetSection(Section):
@@ -197,7 +253,7 @@ class BudgetSection(Section):
         default_factory=list
     )
     limits: Annotated[LimitsSection, AfterValidator(_some_limit)]
-    window: WindowSection
+    window: Annotated[WindowSection, AfterValidator(_whole_window)]
     timezone: Zone | None = None
     bound: Bound = "central"
     mode: Annotated[Literal["enforce"], unsupported("shadow", "warn")] = "enforce"
@@ -220,3 +276,15 @@ def limits_of(section: LimitsSection) -> dict[Dimension, int]:
     """The limits that a file sets, in the order of `Dimension`."""
     declared: dict[str, Any] = section.model_dump(exclude_none=True)
     return {dimension: declared[dimension] for dimension in Dimension if dimension in declared}
+
+
+def window_of(section: WindowSection, zone: str) -> Window:
+    """The window that a file describes; the dates of a fixed one are read off the clocks of `zone`."""
+    if section.start is not None and section.end is not None:
+        return Window(kind="fixed", fixed=fixed_bucket(section.start, section.end, zone))
+    return Window(
+        kind="calendar",
+        every=section.every,
+        week_start=WEEKDAYS.index(section.week_start or "monday"),
+        year_start=section.year_start or (1, 1),
+    )

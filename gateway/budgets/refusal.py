@@ -133,7 +133,7 @@ def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
         **{name: _number(row.dimension, amount) for name, amount in amounts.items()},
         "window": {
             "kind": budget.window.kind,
-            "every": budget.window.every,
+            **({"every": budget.window.every} if budget.window.every else {}),
             "start": _local(row.bucket.start_ms, budget),
             "end": _local(row.bucket.end_ms, budget),
             "timezone": budget.timezone,
@@ -155,7 +155,7 @@ def _sentence(code: Code, row: Shortfall, budget: Budget, subject: Subject) -> s
     reset = _local(row.bucket.end_ms, budget)
     if code == "eco_request_too_large":
         whole = f"more than the {limit} that {name} allows" if visible else f"more than {name} allows"
-        return f"{needs}, {whole} per {budget.window.every}."
+        return f"{needs}, {whole} {f'per {budget.window.every}' if budget.window.every else 'in all'}."
     if code == "eco_budget_exceeded":
         less = f"has {left} left of {limit}" if visible else "has less left"
         return f"{needs}, and {name} {less} until {reset}."

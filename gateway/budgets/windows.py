@@ -1,12 +1,14 @@
-"""Calendar windows as stretches of time, in the zone of a policy.
+"""Windows as stretches of time, in the zone of a policy.
 
 Pure: the present is an argument, and time zones come from the tz database. The buckets of a window follow
 each other without gap or overlap, through every change of the clocks: days of 23 or 25 hours are normal, an
-hour that the clocks repeat is two buckets, and an hour or day that they skip has none. Weeks start on Monday.
+hour that the clocks repeat is two buckets, and an hour or day that they skip has none. A fixed window has one
+bucket, and outside of it there is none.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -19,16 +21,35 @@ if TYPE_CHECKING:
 Every = Literal["hour", "day", "week", "month", "quarter", "year"]
 EVERY: tuple[Every, ...] = get_args(Every)
 
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DAYS = {"day": 1, "week": 7}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def bucket(every: Every, zone: str, now: datetime) -> Bucket:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The stretch of time that a budget counts over.
+
+    Calendar windows have `every`: `week_start` counts from Monday = 0, `year_start` is the month and day from
+    which years and quarters count. Fixed windows have `fixed`.
+    """
+
+    kind: Literal["calendar", "fixed"]
+    every: Every | None = None
+    week_start: int = 0
+    year_start: tuple[int, int] = (1, 1)
+    fixed: Bucket | None = None
+
+
+def bucket(
+    every: Every, zone: str, now: datetime, *, week_start: int = 0, year_start: tuple[int, int] = (1, 1)
+) -> Bucket:
     """The bucket that holds `now` (aware), for an IANA zone."""
-    instants = sorted(
-        {instant for wall in _walls(every, zone, now) for instant in _instants(every, zone, wall)}
-    )
+    walls = _walls(every, zone, now, week_start, year_start)
+    instants = sorted({instant for wall in walls for instant in _instants(every, zone, wall)})
     moment = now.astimezone(UTC)
     return Bucket(
         start_ms=_milliseconds(max(instant for instant in instants if instant <= moment)),
@@ -36,10 +57,32 @@ def bucket(every: Every, zone: str, now: datetime) -> Bucket:
     )
 
 
-def current_and_next(every: Every, zone: str, now: datetime) -> tuple[Bucket, Bucket]:
-    """The bucket that holds `now` and the one that starts where it ends."""
-    current = bucket(every, zone, now)
-    return current, bucket(every, zone, moment(current.end_ms))
+def current_and_next(window: Window, zone: str, now: datetime) -> tuple[Bucket, Bucket] | None:
+    """The bucket that holds `now` and the one that starts where it ends; None outside of a fixed window.
+
+    After the bucket of a fixed window comes an empty one, which holds no moment.
+    """
+    if window.fixed is not None:
+        fixed = window.fixed
+        if not fixed.start_ms <= _milliseconds(now.astimezone(UTC)) < fixed.end_ms:
+            return None
+        return fixed, Bucket(fixed.end_ms, fixed.end_ms)
+    assert window.every is not None, "a calendar window has a length"  # noqa: S101
+
+    def at(instant: datetime) -> Bucket:
+        assert window.every is not None  # noqa: S101
+        return bucket(window.every, zone, instant, week_start=window.week_start, year_start=window.year_start)
+
+    current = at(now)
+    return current, at(moment(current.end_ms))
+
+
+def fixed_bucket(first: datetime, end: datetime, zone: str) -> Bucket:
+    """From one reading of the local clock (without a zone) to another, which is excluded."""
+    start_ms, end_ms = (
+        _milliseconds(wall.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)) for wall in (first, end)
+    )
+    return Bucket(start_ms, max(start_ms, end_ms))
 
 
 def moment(epoch_ms: int) -> datetime:
@@ -47,7 +90,9 @@ def moment(epoch_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=epoch_ms)
 
 
-def _walls(every: Every, zone: str, now: datetime) -> Iterator[datetime]:
+def _walls(
+    every: Every, zone: str, now: datetime, week_start: int, year_start: tuple[int, int]
+) -> Iterator[datetime]:
     """What the local clock shows where windows start, from two windows before `now` to two after."""
     wall = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None, minute=0, second=0, microsecond=0)
     for step in range(-2, 3):
@@ -55,12 +100,14 @@ def _walls(every: Every, zone: str, now: datetime) -> Iterator[datetime]:
             yield wall + timedelta(hours=step)
         elif every in _DAYS:
             start = wall.replace(hour=0)
-            monday = timedelta(days=start.weekday() if every == "week" else 0)
-            yield start - monday + timedelta(days=step * _DAYS[every])
+            since = timedelta(days=(start.weekday() - week_start) % 7 if every == "week" else 0)
+            yield start - since + timedelta(days=step * _DAYS[every])
         else:
             length = _MONTHS[every]
-            month = (wall.year * 12 + wall.month - 1) // length * length + step * length
-            yield datetime(month // 12, month % 12 + 1, 1)  # noqa: DTZ001  # a wall clock has no zone
+            first_month, first_day = (1, 1) if every == "month" else year_start
+            months = wall.year * 12 + wall.month - first_month - (wall.day < first_day)
+            month = months // length * length + step * length + first_month - 1
+            yield datetime(month // 12, month % 12 + 1, first_day)  # noqa: DTZ001  # a wall clock has no zone
 
 
 def _instants(every: Every, zone: str, wall: datetime) -> Iterator[datetime]:

@@ -16,6 +16,9 @@ def check(
     policies: Annotated[
         Path | None, typer.Option(envvar="ECOGATE_POLICIES", help="The folder of budgets")
     ] = None,
+    factors: Annotated[
+        Path | None, typer.Option(envvar="ECOGATE_FACTORS", help="Factors over the bundled ones")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Problems as JSON")] = False,
 ) -> None:
     """Check policies, deployments and the bundled factors; exit 1 when something is wrong."""
@@ -23,7 +26,7 @@ def check(
 
     from gateway import checks
 
-    problems = checks.check(policies, deployments, year=datetime.now(UTC).year)
+    problems = checks.check(policies, deployments, factors, year=datetime.now(UTC).year)
     if as_json:
         rows = [
             {"file": one.file, "line": one.line, "column": one.column, "message": one.message}
@@ -34,6 +37,6 @@ def check(
         for problem in problems:
             typer.echo(str(problem), err=True)
         if not problems:
-            checked = [str(path) for path in (deployments, policies) if path is not None]
+            checked = [str(path) for path in (deployments, policies, factors) if path is not None]
             typer.echo(f"no problems in {', '.join([*checked, 'the bundled factors'])}")
     raise typer.Exit(1 if problems else 0)

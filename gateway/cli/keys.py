@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gateway.cli.configured import settings_or_exit
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -37,7 +39,7 @@ def create(
     """Create a key and print it; it cannot be shown again."""
     from gateway.identity.subject import Role
 
-    if role not in list(Role):
+    if role not in {one.value for one in Role}:
         raise typer.BadParameter(f"must be one of {', '.join(Role)}", param_hint="--role")
     labels = dict(_label(text) for text in label or [])
 
@@ -71,7 +73,11 @@ def listing(
 
 
 @app.command()
-def revoke(key_id: str, data_dir: DataDir = Path("data")) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The id, as `list` shows it")],
+    data_dir: DataDir = Path("data"),
+    as_json: AsJson = False,
+) -> None:
     """Revoke a key by its id; gateways notice within 5 seconds."""
 
     async def end(registry: KeyRegistry) -> bool:
@@ -80,17 +86,16 @@ def revoke(key_id: str, data_dir: DataDir = Path("data")) -> None:
     if not _with_registry(data_dir, end):
         typer.echo("There is no such live key.", err=True)
         raise typer.Exit(1)
-    typer.echo(f"revoked {key_id}")
+    typer.echo(json.dumps({"id": key_id, "revoked": True}) if as_json else f"revoked {key_id}")
 
 
 def _with_registry(data_dir: Path, work: Callable[[KeyRegistry], Awaitable[T]]) -> T:
     from gateway.errors import ApiError, StoreError
     from gateway.identity.keys import pepper
     from gateway.identity.registry import KeyRegistry
-    from gateway.settings import Settings
     from gateway.store.sql import open_database
 
-    settings = Settings()
+    settings = settings_or_exit()
 
     async def run() -> T:
         url = settings.database_url.get_secret_value() if settings.database_url else None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.configured import settings_or_exit
+
 if TYPE_CHECKING:
     from gateway.budgets.audit import Audit, Difference
 
@@ -56,14 +58,13 @@ def verify(
 
 async def _audits(org: str | None, data_dir: Path) -> list[Audit]:
     from gateway.budgets.audit import audit
-    from gateway.settings import Settings
     from gateway.store.connection import connect
     from gateway.store.keyspace import ORGS
     from gateway.store.sql import open_database
     from gateway.store.valkey import EmbeddedValkey
     from gateway.usage.archive import Archive
 
-    settings = Settings()
+    settings = settings_or_exit()
     embedded = None
     if settings.redis_url is None:
         embedded = await asyncio.to_thread(EmbeddedValkey.start, data_dir, binary=settings.redis_server_bin)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.configured import settings_or_exit
 from gateway.errors import ConfigError, StoreError
 
 KEEP_ALIVE_S = 75
@@ -26,6 +27,10 @@ def serve(
     policies: Annotated[
         Path | None, typer.Option(envvar="ECOGATE_POLICIES", help="Folder of budgets as YAML")
     ] = None,
+    factors: Annotated[
+        Path | None,
+        typer.Option(envvar="ECOGATE_FACTORS", help="YAML file (or folder) of factors over the bundled ones"),
+    ] = None,
     data_dir: Annotated[
         Path, typer.Option(envvar="ECOGATE_DATA_DIR", help="Embedded Valkey, SQLite and the key pepper")
     ] = Path("data"),
@@ -36,11 +41,9 @@ def serve(
     name real servers; without them an embedded Valkey and SQLite keep everything in the data directory.
     """
     import uvicorn
-    from pydantic import ValidationError
 
     from gateway import logs
     from gateway.app import read_configuration
-    from gateway.settings import Settings
     from gateway.store.valkey import EmbeddedValkey
 
     options = {
@@ -49,22 +52,19 @@ def serve(
         "WORKERS": workers,
         "DEPLOYMENTS": deployments,
         "POLICIES": policies,
+        "FACTORS": factors,
         "DATA_DIR": data_dir.absolute(),
     }
     # Worker processes read the same settings from the environment.
     os.environ |= {f"ECOGATE_{name}": str(value) for name, value in options.items() if value is not None}
     logs.configure()
+    settings = settings_or_exit()
     try:
-        settings = Settings()
         read_configuration(settings)
         embedded = None
         if settings.redis_url is None:
             embedded = EmbeddedValkey.start(settings.data_dir, binary=settings.redis_server_bin)
             os.environ["ECOGATE_REDIS_URL"] = embedded.url
-    except ValidationError as error:
-        for detail in error.errors():
-            typer.echo(f"ECOGATE_{str(detail['loc'][0]).upper()}: {detail['msg']}", err=True)
-        raise typer.Exit(2) from None
     except (ConfigError, StoreError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None

@@ -20,6 +20,7 @@ _SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
 _RESPONSE_FORMATS: dict[str, ResponseFormat] = {"url": "url", "b64_json": "b64_json"}
 _FORMATS: dict[str, Format] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
 _MOST_IMAGES = 10
+_MOST_PARTIALS = 3
 _MOST_PIXELS_A_SIDE = 4096
 _AUTO_SIZE = "1024x1024"
 _AUTO_QUALITY = "medium"
@@ -47,6 +48,8 @@ class Job:
     response_format: ResponseFormat
     output_format: Format
     steps: int | None
+    stream: bool = False
+    partial_images: int = 0
 
     @property
     def size(self) -> str:
@@ -79,7 +82,17 @@ def read_job(body: dict[str, Any]) -> Job:
         response_format=response_format,
         output_format=output_format,
         steps=steps if isinstance(steps, int) and steps > 0 else None,
+        stream=body.get("stream") is True,
+        partial_images=_partial_images(body.get("partial_images")),
     )
+
+
+def _partial_images(value: object) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_PARTIALS:
+        raise BadRequest(f"partial_images must be between 0 and {_MOST_PARTIALS}", "partial_images")
+    return value
 
 
 def _read_size(size: object) -> tuple[int, int]:
@@ -104,17 +117,22 @@ def images_answer(
         "output_format": job.output_format,
     }
     if usage == "tokens":
-        per_square = _TOKENS_PER_SQUARE.get(job.quality, _TOKENS_PER_SQUARE[_AUTO_QUALITY])
-        output = len(pictures) * round(per_square * job.width * job.height / _SQUARE_PIXELS)
-        text = max(1, len(job.prompt) // 4)
-        answer["usage"] = {
-            "input_tokens": text,
-            "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
-            "output_tokens": output,
-            "output_tokens_details": {"text_tokens": 0, "image_tokens": output},
-            "total_tokens": text + output,
-        }
+        answer["usage"] = tokens(job, len(pictures))
     return answer
+
+
+def tokens(job: Job, pictures: int) -> dict[str, Any]:
+    """The usage of that many pictures of a job."""
+    per_square = _TOKENS_PER_SQUARE.get(job.quality, _TOKENS_PER_SQUARE[_AUTO_QUALITY])
+    output = pictures * round(per_square * job.width * job.height / _SQUARE_PIXELS)
+    text = max(1, len(job.prompt) // 4)
+    return {
+        "input_tokens": text,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
+        "output_tokens": output,
+        "output_tokens_details": {"text_tokens": 0, "image_tokens": output},
+        "total_tokens": text + output,
+    }
 
 
 def error_answer(

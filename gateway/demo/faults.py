@@ -35,6 +35,13 @@ class FaultName(StrEnum):
     SIZE = "size"  # pictures are amount pixels square, whatever was asked
     GZIP = "gzip"  # a good answer with content-encoding: gzip
     HUGE = "huge"  # each picture padded to amount megabytes (50)
+    STREAM_RESET = "stream_reset"  # a stream is reset after amount whole events (1)
+    STREAM_CUT = "stream_cut"  # a stream is reset in the middle of the event after amount whole ones (1)
+    STREAM_END = "stream_end"  # a stream ends in order after amount events (1), before it is complete
+    STREAM_ERROR = "stream_error"  # an error event takes the place of the event after amount whole ones (1)
+    STREAM_STALL = "stream_stall"  # amount seconds of silence (5) before each event
+    NO_USAGE = "no_usage"  # no usage in the answer, whatever the family of the model
+    IGNORE_STREAM = "ignore_stream"  # a JSON answer, although a stream was asked for
 
 
 _NAMES = tuple(name.value for name in FaultName)
@@ -46,6 +53,11 @@ _DEFAULT_AMOUNT: dict[FaultName, float] = {
     FaultName.IMAGES: 1,
     FaultName.SIZE: 512,
     FaultName.HUGE: 50,
+    FaultName.STREAM_RESET: 1,
+    FaultName.STREAM_CUT: 1,
+    FaultName.STREAM_END: 1,
+    FaultName.STREAM_ERROR: 1,
+    FaultName.STREAM_STALL: 5,
 }
 
 

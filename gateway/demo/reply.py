@@ -73,8 +73,7 @@ class Reply:
         """Half of the promised bytes, then the connection ends."""
         await self._start(200, len(body), "application/json", {})
         await self.send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        await asyncio.sleep(0.05)  # lets the half arrive before the reset overtakes it
-        await self.reset()
+        await self.reset_later()
 
     async def with_silence(self, body: bytes, seconds: float) -> None:
         """All of the bytes, with a silence in the middle."""
@@ -82,6 +81,20 @@ class Reply:
         await self.send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         if not await self.client_leaves_within(seconds):
             await self.send({"type": "http.response.body", "body": body[len(body) // 2 :]})
+
+    async def begin_stream(self) -> None:
+        await self._start(200, None, "text/event-stream; charset=utf-8", {})
+
+    async def piece(self, piece: bytes) -> None:
+        await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end_stream(self) -> None:
+        await self.send({"type": "http.response.body", "body": b""})
+
+    async def reset_later(self) -> None:
+        """Reset the connection once what was sent has arrived."""
+        await asyncio.sleep(0.05)
+        await self.reset()
 
     async def reset(self) -> None:
         """Reset the connection; needs the server of `serving`."""
@@ -101,13 +114,13 @@ class Reply:
             return False
         return True
 
-    async def _start(self, status: int, length: int, media_type: str, headers: dict[str, str]) -> None:
+    async def _start(self, status: int, length: int | None, media_type: str, headers: dict[str, str]) -> None:
         named = {
             "server": SERVER,
             "x-standin": f"{SERVER}; zone {self.zone}; nothing real is generated",
             "x-request-id": f"standin-{uuid.uuid4().hex}",
             "content-type": media_type,
-            "content-length": str(length),
+            **({"content-length": str(length)} if length is not None else {}),
             **{name.replace("_", "-"): value for name, value in headers.items()},
         }
         await self.send(

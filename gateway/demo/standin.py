@@ -21,6 +21,7 @@ from gateway.demo.answers import BadRequest, Job, UsageFamily, error_answer, ima
 from gateway.demo.drawing import draw
 from gateway.demo.faults import Fault, FaultName, UnknownFault, parse_fault
 from gateway.demo.reply import REFUSALS, Receive, Reply, Scope, Send
+from gateway.demo.streaming import frames, stream
 
 _FAULT_HEADER, _FAULT_FIELD = "x-standin-fault", "standin_fault"
 _KEPT_FILES = 64
@@ -123,10 +124,25 @@ class StandIn:
         if fault is not None and fault.name in REFUSALS:
             await reply.refusal(fault)
             return
-        if await reply.client_leaves_within(self._seconds(job, fault)):
+        seconds = self._seconds(job, fault)
+        if job.stream and (fault is None or fault.name is not FaultName.IGNORE_STREAM):
+            await self._stream(job, fault, seconds, received, reply)
+            return
+        if await reply.client_leaves_within(seconds):
             received.client_left = True
             return
         await self._deliver(job, fault, received, reply)
+
+    async def _stream(
+        self, job: Job, fault: Fault | None, seconds: float, received: Received, reply: Reply
+    ) -> None:
+        side = int(fault.amount) if fault is not None and fault.name is FaultName.SIZE else None
+        padding = int(fault.amount * 1_000_000) if fault is not None and fault.name is FaultName.HUGE else 0
+        pictures = await asyncio.to_thread(self._draw, job, job.n, side, padding)
+        usage = "none" if fault is not None and fault.name is FaultName.NO_USAGE else self.settings.usage
+        events = list(frames(job, pictures, "image_generation", usage))
+        stayed = await stream(reply, events, pause_s=seconds / len(events), fault=fault)
+        received.client_left = not stayed
 
     def _fault(self, received: Received) -> Fault | None:
         asked = received.headers.get(_FAULT_HEADER) or (received.json or {}).get(_FAULT_FIELD)
@@ -160,7 +176,8 @@ class StandIn:
         padding = int(amount * 1_000_000) if name is FaultName.HUGE else 0
         pictures = await asyncio.to_thread(self._draw, job, count, side, padding)
         entries = [self._entry(job, picture, received) for picture in pictures]
-        answer = images_answer(job, entries, created=int(time.time()), usage=self.settings.usage)
+        usage = "none" if name is FaultName.NO_USAGE else self.settings.usage
+        answer = images_answer(job, entries, created=int(time.time()), usage=usage)
         if side is not None:
             answer["size"] = f"{side}x{side}"
         body = json.dumps(answer).encode()

@@ -121,12 +121,21 @@ def _steps(work: ImageWork, model: Model, told: list[str]) -> int:
 
 
 def _passes(work: ImageWork, model: Model, steps: int) -> int:
-    """Denoiser forwards per step: a few-step checkpoint run for longer executes guidance again."""
+    """Denoiser forwards per step: a few-step checkpoint run for longer executes guidance again.
+
+    A guidance scale above 1 means that guidance runs where the network has it; one of 1 or less, that it
+    does not.
+    """
     if work.guidance_passes is not None and work.guidance_passes > 0:
         return work.guidance_passes
-    if model.few_steps and steps <= FEW_STEPS:
-        return 1
-    return model.passes or 0
+    if work.guidance_scale is not None:
+        return model.passes or 0 if work.guidance_scale > 1 else 1
+    return 1 if runs_few_steps(model, steps) else model.passes or 0
+
+
+def runs_few_steps(model: Model, steps: int) -> bool:
+    """Whether a few-step checkpoint runs as intended: up to eight steps, or its own default if more."""
+    return model.few_steps and steps <= max(FEW_STEPS, model.steps or 0)
 
 
 def _plain(name: str) -> str:

@@ -10,19 +10,20 @@ from math import log
 from typing import TYPE_CHECKING
 
 from gateway.footprint.bands import Spread, combine
-from gateway.footprint.catalogue import FEW_STEPS
+from gateway.footprint.catalogue import runs_few_steps
 from gateway.footprint.gpu_energy import (
     VAE,
     Calibration,
     Conditions,
     calibration,
     counted_range,
+    formula_numbers,
     formula_wh,
     tflop_per_forward,
 )
 from gateway.footprint.hardware import GpuFit, find_hardware, gpu_uses
+from gateway.footprint.known import spread
 from gateway.footprint.method_energy import MethodEnergy, spread_of, warnings_for
-from gateway.footprint.places import spread
 
 if TYPE_CHECKING:
     from gateway.footprint.catalogue import Resolved
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import FactorUse, ImageWork, Site
 
 SAME_SIZE = log(1.01)
+FORMULA = (
+    "E_GPU = images * (sharing * k * (e * (passes * steps * F + runs * F_vae) + c * steps / batch)"
+    " + wait * steps / batch) / 3600"
+)
+FORMULA_FP32 = (
+    "E_GPU = images * (sharing * k * e * fp32 * (passes * steps * F + runs * F_vae)"
+    " + wait * steps / batch) / 3600"
+)
 
 
 def diffusion_energy(work: ImageWork, resolved: Resolved, site: Site, factors: FactorSet) -> MethodEnergy:
@@ -56,19 +65,28 @@ def diffusion_energy(work: ImageWork, resolved: Resolved, site: Site, factors: F
     if measured is not None:
         each_wh *= measured.ratio
         uses.append(_anchor_use(measured, factors))
-        if measured.own and measured.gpu_s_per_wh is not None:
-            seconds_each = each_wh * measured.gpu_s_per_wh
+    each_wh = each_wh * hardware.share + hardware.wait_j * resolved.steps / hardware.batch / 3600
+    if measured is not None and measured.own and measured.gpu_s_per_wh is not None:
+        seconds_each = each_wh * measured.gpu_s_per_wh
     uses.extend(factors.constant_uses[name] for name in _constants_used(hardware, inputs))
     terms = (*hardware.terms, *_terms(resolved, inputs, measured, factors))
     images = max(1, work.n) * max(1, work.frames)
     return MethodEnergy(
         method="anchor" if measured is not None and measured.own and hardware.named else "flops",
         level="gpu",
-        wh=images * each_wh * hardware.share,
+        wh=images * each_wh,
         spread=combine(_calibration_spread(measured, factors), spread_of(terms, factors)),
-        formula="E_GPU = images * k * (e * (passes * steps * F + runs * F_vae) + c * steps / batch) / 3600",
+        formula=FORMULA_FP32 if hardware.precision == "fp32" else FORMULA,
+        inputs={
+            "images": images,
+            "sharing": hardware.share,
+            "k": 1.0 if measured is None else measured.ratio,
+            "wait": hardware.wait_j,
+            "batch": hardware.batch,
+            **formula_numbers(conditions, hardware.gpu, factors),
+        },
         gpu=hardware.gpu,
-        gpu_seconds=seconds_each * images * hardware.share if seconds_each else None,
+        gpu_seconds=seconds_each * images if seconds_each else None,
         uses=tuple(uses),
         assumptions=hardware.gpu_assumptions + hardware.other_assumptions,
         warnings=warnings_for(resolved.found, terms),
@@ -89,7 +107,7 @@ def _terms(
     architecture = model.architecture or ""
     smallest, largest = counted_range(architecture, factors)
     applies = {
-        "few_step": model.few_steps and resolved.steps <= max(FEW_STEPS, model.steps or 0),
+        "few_step": runs_few_steps(model, resolved.steps),
         "derived": architecture in factors.architectures and measured is None,
         "guessed": resolved.found.guessed,
         "uncounted_size": not smallest <= resolved.pixels <= largest,
@@ -100,7 +118,7 @@ def _terms(
 
 def _constants_used(hardware: Hardware, inputs: int) -> list[str]:
     used = ["gpu.fp32_per_bf16"] if hardware.precision == "fp32" else []
-    used += ["gpu.sharing"] if hardware.share > 1 else []
+    used += ["gpu.sharing", "gpu.sharing_step_j_per_tdp_w"] if hardware.share > 1 else []
     used += ["vae.encode_per_decode"] if inputs else []
     return used
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, Strict, model_validator
+
+from gateway.documents import Section, wrong
+
+Listed = Strict(strict=False)
+"""YAML knows lists only; the items stay strict."""
 
 Size = Annotated[str, Field(pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,10 +22,10 @@ SourceId = Annotated[str, Field(min_length=2)]
 PRECISIONS = Literal["bf16", "fp32", "quantised"]
 
 
-class Entry(BaseModel):
+class Entry(Section):
     """Base of all entries: immutable, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Source(Entry):
@@ -61,7 +66,7 @@ class Gpu(Sourced):
     """
 
     id: str
-    names: tuple[str, ...] = ()
+    names: Annotated[tuple[str, ...], Listed] = ()
     tdp_w: Positive
     bf16_tflops: Positive
     pj_per_flop: Positive | None = None
@@ -74,12 +79,10 @@ class Gpu(Sourced):
     @model_validator(mode="after")
     def _whole(self) -> Gpu:
         if (self.pj_per_flop is None) != (self.step_j is None):
-            msg = "pj_per_flop and step_j stand together"
-            raise ValueError(msg)
+            raise wrong("pj_per_flop and step_j stand together")
         embodied = (self.embodied_kg, self.adpe_kg, self.embodied_source)
         if any(value is None for value in embodied) != all(value is None for value in embodied):
-            msg = "embodied_kg, adpe_kg and embodied_source stand together"
-            raise ValueError(msg)
+            raise wrong("embodied_kg, adpe_kg and embodied_source stand together")
         return self
 
 
@@ -88,7 +91,7 @@ class CountedFlops(Sourced):
 
     id: str
     parameters_b: Positive
-    points: tuple[tuple[Positive, Positive], ...] = Field(min_length=2)
+    points: Annotated[tuple[tuple[Positive, Positive], ...], Listed] = Field(min_length=2)
 
 
 class DerivedArchitecture(Sourced):
@@ -114,15 +117,23 @@ class Anchor(Sourced):
     gpu_seconds: Positive | None = None
 
 
+class Tier(Entry):
+    """Pictures of up to `pixels` have `tokens`."""
+
+    pixels: int = Field(ge=1)
+    tokens: int = Field(ge=1)
+
+
 class TokenRule(Sourced):
-    """How many output tokens one image has; `tokens` knows the three kinds. Qualities ascend."""
+    """How many output tokens one image has; `tokens` knows the four kinds. Qualities and tiers ascend."""
 
     id: str
-    kind: Literal["table", "grid", "flat"]
-    table: dict[str, dict[Size, int]] = {}
-    cells: dict[str, int] = {}
+    kind: Literal["table", "grid", "flat", "tiers"]
+    table: dict[str, dict[Size, int]] = Field(default_factory=dict)
+    cells: dict[str, int] = Field(default_factory=dict)
     tokens: int | None = Field(default=None, ge=1)
     pixels: int | None = Field(default=None, ge=1)
+    tiers: Annotated[tuple[Tier, ...], Listed] = ()
     largest_size: Size
     partial_image_tokens: int = Field(default=0, ge=0)
 
@@ -132,10 +143,13 @@ class TokenRule(Sourced):
             "table": bool(self.table),
             "grid": bool(self.cells),
             "flat": bool(self.tokens and self.pixels),
+            "tiers": bool(self.tiers),
         }
         if [kind for kind, present in given.items() if present] != [self.kind]:
-            msg = f"a {self.kind} rule has its own keys and no other kind's"
-            raise ValueError(msg)
+            raise wrong(f"a {self.kind} rule has its own keys and no other kind's")
+        rising = [(tier.pixels, tier.tokens) for tier in self.tiers]
+        if rising != sorted(rising):
+            raise wrong("tiers stand in rising order")
         return self
 
     @property
@@ -151,8 +165,8 @@ class Model(Sourced):
 
     id: str
     kind: Literal["tokens", "diffusion", "proxy"]
-    names: tuple[str, ...] = Field(min_length=1)
-    patterns: tuple[str, ...] = ()
+    names: Annotated[tuple[str, ...], Listed] = Field(min_length=1)
+    patterns: Annotated[tuple[str, ...], Listed] = ()
     architecture: str | None = None
     token_rule: str | None = None
     energy: str | None = None
@@ -172,25 +186,27 @@ class Model(Sourced):
             "proxy": (self.largest_size,),
         }
         if any(value is None for value in needs[self.kind]):
-            msg = {
+            sentences = {
                 "tokens": "a tokens model needs token_rule and energy",
                 "diffusion": "a diffusion model needs architecture, largest_size and passes",
                 "proxy": "a proxy model needs largest_size",
-            }[self.kind]
-            raise ValueError(msg)
+            }
+            raise wrong(sentences[self.kind])
         return self
 
 
 class GridZone(Sourced):
-    """Life-cycle carbon intensity (gCO2e/kWh) and water of electricity (EWIF, L/kWh) of a country.
+    """Carbon intensity (gCO2e/kWh) of a zone and water of its electricity (EWIF, L/kWh).
 
-    `source` and `year` are those of the intensity. A value older than three years says why in `stale`.
+    `source`, `year` and `basis` are those of the intensity as it was published; `direct` ones (emissions at
+    the plants) are made life-cycle when they are used. A value older than three years says why in `stale`.
     """
 
     zone: str = Field(pattern=r"^[A-Z][A-Z0-9]*(-[A-Z0-9]+)*$")
     iso3: str | None = None
     country: str
     gco2e_per_kwh: Positive
+    basis: Literal["life-cycle", "direct"] = "life-cycle"
     ewif_l_per_kwh: Positive | None = None
     ewif_year: Year | None = None
     ewif_source: SourceId | None = None
@@ -200,13 +216,15 @@ class GridZone(Sourced):
     def _whole(self) -> GridZone:
         water = (self.ewif_l_per_kwh, self.ewif_year, self.ewif_source)
         if any(value is None for value in water) != all(value is None for value in water):
-            msg = "ewif_l_per_kwh, ewif_year and ewif_source stand together"
-            raise ValueError(msg)
+            raise wrong("ewif_l_per_kwh, ewif_year and ewif_source stand together")
         return self
 
 
 class Region(Entry):
-    """A cloud region, or (`*`) a provider's whole fleet. `wue_l_per_kwh` is per IT kWh; 0 is a claim."""
+    """A cloud region, or (`*`) a provider's whole fleet. `wue_l_per_kwh` is per IT kWh; 0 is a claim.
+
+    `market_gco2e_per_kwh` is what contracts make of the electricity: an operator's own figure, never bundled.
+    """
 
     provider: str
     region: str
@@ -220,20 +238,28 @@ class Region(Entry):
     wue_basis: Literal["region", "fleet"]
     wue_water: Literal["consumption", "withdrawal", "unstated"]
     wue_source: SourceId
+    market_gco2e_per_kwh: float | None = Field(default=None, ge=0)
+    market_source: SourceId | None = None
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Region:
+        if (self.market_gco2e_per_kwh is None) != (self.market_source is None):
+            raise wrong("market_gco2e_per_kwh and market_source stand together")
+        return self
 
 
 class FactorDocument(Entry):
     """One YAML factor file: any of the sections."""
 
     released: str | None = None
-    sources: tuple[Source, ...] = ()
-    constants: tuple[Constant, ...] = ()
-    spreads: tuple[SpreadTerm, ...] = ()
-    gpus: tuple[Gpu, ...] = ()
-    architectures: tuple[DerivedArchitecture, ...] = ()
-    anchors: tuple[Anchor, ...] = ()
-    token_rules: tuple[TokenRule, ...] = ()
-    models: tuple[Model, ...] = ()
-    grid: tuple[GridZone, ...] = ()
-    regions: tuple[Region, ...] = ()
+    sources: Annotated[tuple[Source, ...], Listed] = ()
+    constants: Annotated[tuple[Constant, ...], Listed] = ()
+    spreads: Annotated[tuple[SpreadTerm, ...], Listed] = ()
+    gpus: Annotated[tuple[Gpu, ...], Listed] = ()
+    architectures: Annotated[tuple[DerivedArchitecture, ...], Listed] = ()
+    anchors: Annotated[tuple[Anchor, ...], Listed] = ()
+    token_rules: Annotated[tuple[TokenRule, ...], Listed] = ()
+    models: Annotated[tuple[Model, ...], Listed] = ()
+    grid: Annotated[tuple[GridZone, ...], Listed] = ()
+    regions: Annotated[tuple[Region, ...], Listed] = ()

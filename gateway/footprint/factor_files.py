@@ -1,24 +1,25 @@
-"""Reads factor files: YAML documents and the bundled CSV tables, each entry with its file and line.
+"""Reads factor files: strict YAML documents and the bundled CSV tables, each entry with its file and line.
 
-Every mistake of every file is collected before anything is raised. Refuses to know what an entry means.
+The bundled files and an operator's pass the same reader and the same rules. Every mistake of every file is
+collected before anything is raised. Refuses to know what an entry means.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
-from gateway.errors import Problem
+from gateway.documents import read_document
+from gateway.errors import ConfigError, Problem
 from gateway.footprint.entries import CountedFlops, Entry, FactorDocument, GridZone, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from importlib.resources.abc import Traversable
+    from collections.abc import Callable
     from pathlib import Path
 
 LONGEST_EDGES = (256, 512, 768, 1024, 1280, 1536, 2048)
@@ -26,7 +27,7 @@ LONGEST_EDGES = (256, 512, 768, 1024, 1280, 1536, 2048)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an entry stands; lines count from 1."""
+    """Where an entry stands; lines and columns count from 1."""
 
     file: str
     line: int
@@ -38,9 +39,10 @@ class Origin:
 
 @dataclass(slots=True)
 class FactorRows:
-    """Entries by section, in file order, with their origins."""
+    """Entries by section, in file order, with their origins and the digests of their files."""
 
     rows: dict[str, list[tuple[Entry, Origin]]] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
     released: str | None = None
     problems: list[Problem] = field(default_factory=list)
 
@@ -48,37 +50,36 @@ class FactorRows:
         self.rows.setdefault(section, []).append((entry, origin))
 
 
-def read_yaml(file: Path | Traversable, text: str, into: FactorRows) -> None:
+def factor_paths(given: Path | None) -> tuple[Path, ...]:
+    """The factor files that an operator names: one file, or every `*.yaml` of a folder in order of name."""
+    if given is None:
+        return ()
+    return tuple(sorted(given.glob("*.yaml"))) if given.is_dir() else (given,)
+
+
+def read_yaml(file: Path, into: FactorRows) -> None:
     """Add the entries of one YAML factor file, or its problems."""
-    name = str(file)
     try:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
-        document = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        into.problems.append(Problem(name, line, column, error.problem or "not YAML"))
+        document = read_document(file, FactorDocument, environ=None)
+    except ConfigError as error:
+        into.problems.extend(error.problems)
         return
-    try:
-        parsed = FactorDocument.model_validate(document or {})
-    except ValidationError as error:
-        into.problems.extend(
-            _origin(name, root, item["loc"]).problem(_message(item))
-            for item in error.errors(include_url=False)
-        )
-        return
-    if parsed.released:
-        into.released = parsed.released
+    into.digests.append(document.digest)
+    if document.content.released:
+        into.released = document.content.released
     for section in FactorDocument.model_fields:
         if section == "released":
             continue
-        for index, entry in enumerate(getattr(parsed, section)):
-            into.add(section, entry, _origin(name, root, (section, index)))
+        for index, entry in enumerate(getattr(document.content, section)):
+            place = document.problem((section, index), "")
+            into.add(section, entry, Origin(place.file, place.line, place.column))
 
 
-def read_csv(file: Traversable, text: str, section: str, into: FactorRows) -> None:
+def read_csv(file: Path, section: str, into: FactorRows) -> None:
     """Add the rows of one bundled table; an empty cell is an absent value."""
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    raw = file.read_bytes()
+    into.digests.append(hashlib.sha256(raw).hexdigest())
+    reader = csv.DictReader(io.StringIO(raw.decode(), newline=""))
     for row in reader:
         cells = {key: value for key, value in row.items() if value}
         origin = Origin(str(file), reader.line_num)
@@ -90,33 +91,24 @@ def read_csv(file: Traversable, text: str, section: str, into: FactorRows) -> No
 
 def _counted(cells: dict[str, Any]) -> CountedFlops:
     points = tuple((float(edge * edge), float(cells.pop(f"tflop_{edge}"))) for edge in LONGEST_EDGES)
-    return CountedFlops.model_validate({**cells, "points": points})
+    return CountedFlops.model_validate({**cells, "points": points}, strict=False)
+
+
+def _grid(cells: dict[str, Any]) -> GridZone:
+    return GridZone.model_validate(cells, strict=False)
+
+
+def _region(cells: dict[str, Any]) -> Region:
+    return Region.model_validate(cells, strict=False)
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], Entry]] = {
     "flops": _counted,
-    "grid": GridZone.model_validate,
-    "regions": Region.model_validate,
+    "grid": _grid,
+    "regions": _region,
 }
 
 
 def _message(item: Any) -> str:
     where = ".".join(str(part) for part in item["loc"])
     return f"{where}: {item['msg']}" if where else str(item["msg"])
-
-
-def _origin(file: str, node: yaml.Node | None, path: Sequence[int | str]) -> Origin:
-    """The place of the deepest node on `path` that exists."""
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            child = next((value for key, value in node.value if key.value == part), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-        else:
-            child = None
-        if child is None:
-            break
-        node = child
-    if node is None:
-        return Origin(file, 1)
-    return Origin(file, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -10,23 +10,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.documents import in_order
 from gateway.errors import ConfigError, Problem
 from gateway.footprint.factor_files import FactorRows, Origin, read_csv, read_yaml
 from gateway.footprint.quantities import FactorUse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from importlib.resources.abc import Traversable
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.footprint.entries import (
         Anchor,
         Constant,
         CountedFlops,
         DerivedArchitecture,
+        Entry,
         Gpu,
         GridZone,
         Model,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
 
 GRID_MAX_AGE_YEARS = 3
+SHORTEST_TITLE = 8
+DATA = Path(__file__).parent / "data"
 BUNDLED_YAML = ("sources", "constants", "gpus", "tokens", "anchors", "models")
 BUNDLED_CSV = ("flops", "grid", "regions")
 
@@ -88,80 +90,110 @@ def load_factors(extra: Sequence[Path] = ()) -> FactorSet:
     return _load(tuple(extra)) if extra else _bundled()
 
 
-def _folder() -> Traversable:
-    return resources.files(__package__) / "data"
-
-
 @lru_cache(maxsize=1)
 def _bundled() -> FactorSet:
     return _load(())
 
 
 def _load(extra: Sequence[Path]) -> FactorSet:
-    rows, digest = FactorRows(), hashlib.sha256()
-    folder = _folder()
+    rows = FactorRows()
     for stem in BUNDLED_YAML:
-        file = folder / f"{stem}.yaml"
-        content = file.read_bytes()
-        digest.update(content)
-        read_yaml(file, content.decode(), rows)
+        read_yaml(DATA / f"{stem}.yaml", rows)
     for stem in BUNDLED_CSV:
-        file = folder / f"{stem}.csv"
-        content = file.read_bytes()
-        digest.update(content)
-        read_csv(file, content.decode(), stem, rows)
+        read_csv(DATA / f"{stem}.csv", stem, rows)
     for path in extra:
-        try:
-            content = path.read_bytes()
-            text = content.decode()
-        except (OSError, UnicodeDecodeError) as error:
-            rows.problems.append(Problem(str(path), 1, 1, f"cannot be read: {error}"))
-            continue
-        digest.update(content)
-        read_yaml(path, text, rows)
-    if rows.problems:
-        raise ConfigError(rows.problems)
-    factors = _assemble(rows, f"{rows.released}-{digest.hexdigest()[:12]}")
+        read_yaml(path, rows)
+    problems = [*rows.problems, *_repeated(rows), *_unnamed_sources(rows)]
+    if problems:
+        raise ConfigError(in_order(problems))
+    digest = hashlib.sha256("".join(rows.digests).encode()).hexdigest()
+    factors = _assemble(rows, f"{rows.released}-{digest[:12]}")
     if problems := dangling(factors):
-        raise ConfigError(problems)
+        raise ConfigError(in_order(problems))
     return factors
+
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "sources": ("id",),
+    "constants": ("id",),
+    "spreads": ("id",),
+    "gpus": ("id",),
+    "flops": ("id",),
+    "architectures": ("id",),
+    "anchors": ("architecture", "gpu", "precision", "size", "steps", "passes", "batch", "source"),
+    "token_rules": ("id",),
+    "models": ("id",),
+    "grid": ("zone",),
+    "regions": ("provider", "region"),
+}
+"""What makes an entry of a section the same as another: a later one replaces it."""
+
+
+def _key(section: str, entry: Entry) -> tuple[Any, ...]:
+    return tuple(getattr(entry, part) for part in KEYS[section])
+
+
+def _repeated(rows: FactorRows) -> Iterator[Problem]:
+    """Entries that stand twice in one file: one of them would be ignored."""
+    for section, entries in rows.rows.items():
+        first: dict[tuple[Any, ...], Origin] = {}
+        for entry, origin in entries:
+            key = (origin.file, *_key(section, entry))
+            if key in first:
+                yield origin.problem(
+                    f"'{' '.join(str(part) for part in key[1:])}' already stands on line {first[key].line}"
+                )
+            first.setdefault(key, origin)
+
+
+def _unnamed_sources(rows: FactorRows) -> Iterator[Problem]:
+    """Sources that are neither listed nor a title that a reader could look up."""
+    listed = {_key("sources", entry)[0] for entry, _ in rows.rows.get("sources", ())}
+    for entries in rows.rows.values():
+        for entry, origin in entries:
+            for name in type(entry).model_fields:
+                source = getattr(entry, name) if name == "source" or name.endswith("_source") else None
+                if source is not None and source not in listed and len(source) < SHORTEST_TITLE:
+                    yield origin.problem(
+                        f"{name} '{source}' is neither listed under `sources` nor a title of "
+                        f"{SHORTEST_TITLE} characters"
+                    )
 
 
 def _assemble(rows: FactorRows, version: str) -> FactorSet:
     origins: dict[tuple[str, str], Origin] = {}
 
-    def by_id(section: str, *keys: str) -> dict[Any, Any]:
+    def by_id(section: str) -> dict[Any, Any]:
         entries: dict[Any, Any] = {}
         for entry, origin in rows.rows.get(section, ()):
-            key = tuple(getattr(entry, part) for part in keys)
+            key = _key(section, entry)
             entries[key if len(key) > 1 else key[0]] = entry
             origins[section, "|".join(str(part) for part in key)] = origin
         return entries
 
-    conditions = ("architecture", "gpu", "precision", "size", "steps", "passes", "batch", "source")
     anchors: dict[str, list[Anchor]] = {}
-    for anchor in by_id("anchors", *conditions).values():
+    for anchor in by_id("anchors").values():
         anchors.setdefault(anchor.architecture, []).append(anchor)
     return FactorSet(
         version=version,
-        sources=by_id("sources", "id"),
-        constants=by_id("constants", "id"),
-        spreads=by_id("spreads", "id"),
-        gpus=by_id("gpus", "id"),
-        flops=by_id("flops", "id"),
-        architectures=by_id("architectures", "id"),
+        sources=by_id("sources"),
+        constants=by_id("constants"),
+        spreads=by_id("spreads"),
+        gpus=by_id("gpus"),
+        flops=by_id("flops"),
+        architectures=by_id("architectures"),
         anchors={key: tuple(found) for key, found in anchors.items()},
-        token_rules=by_id("token_rules", "id"),
-        models=_operators_first(by_id("models", "id"), origins),
-        grid=by_id("grid", "zone"),
-        regions=by_id("regions", "provider", "region"),
+        token_rules=by_id("token_rules"),
+        models=_operators_first(by_id("models"), origins),
+        grid=by_id("grid"),
+        regions=by_id("regions"),
         origins=origins,
     )
 
 
 def _operators_first(models: dict[str, Model], origins: Mapping[tuple[str, str], Origin]) -> dict[str, Model]:
     """The models in the order in which their patterns are tried: an operator's before the bundled ones."""
-    bundled = str(_folder())
+    bundled = str(DATA)
     return dict(sorted(models.items(), key=lambda item: origins["models", item[0]].file.startswith(bundled)))
 
 
@@ -182,13 +214,7 @@ def dangling(factors: FactorSet) -> list[Problem]:
         need("architectures", derived.id, "architecture", derived.like, factors.flops)
     for found in factors.anchors.values():
         for anchor in found:
-            key = "|".join(
-                str(part)
-                for part in (
-                    anchor.architecture, anchor.gpu, anchor.precision, anchor.size,
-                    anchor.steps, anchor.passes, anchor.batch, anchor.source,
-                )
-            )  # fmt: skip
+            key = "|".join(str(part) for part in _key("anchors", anchor))
             need("anchors", key, "architecture", anchor.architecture, networks)
             need("anchors", key, "gpu", anchor.gpu, factors.gpus)
     for region in factors.regions.values():

@@ -73,6 +73,7 @@ def counted_range(architecture: str, factors: FactorSet) -> tuple[float, float]:
     return points[0][0], points[-1][0]
 
 
+@lru_cache(maxsize=4096)
 def _interpolated(counted: CountedFlops, pixels: float) -> float:
     points = counted.points
     index = next((i for i, (size, _) in enumerate(points[1:], 1) if pixels <= size), len(points) - 1)
@@ -88,6 +89,21 @@ def formula_wh(work: Conditions, fit: GpuFit, factors: FactorSet) -> float:
     if work.precision == "fp32":
         return tflop * fit.pj_per_flop * factors.constants["gpu.fp32_per_bf16"].value / 3600
     return (tflop * fit.pj_per_flop + fit.step_j * work.steps / work.batch) / 3600
+
+
+def formula_numbers(work: Conditions, fit: GpuFit, factors: FactorSet) -> dict[str, float]:
+    """The numbers that `formula_wh` computes from, by their names in the formula."""
+    numbers = {
+        "e": fit.pj_per_flop,
+        "passes": work.passes,
+        "steps": work.steps,
+        "F": tflop_per_forward(work.architecture, work.pixels * work.sequence, factors),
+        "runs": work.vae_runs,
+        "F_vae": tflop_per_forward(VAE, work.pixels, factors),
+    }
+    if work.precision == "fp32":
+        return {**numbers, "fp32": factors.constants["gpu.fp32_per_bf16"].value}
+    return {**numbers, "c": fit.step_j}
 
 
 def calibration(work: Conditions, gpu_id: str, factors: FactorSet) -> Calibration | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log
+from math import exp, log, log2
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class GpuFit:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """A site's hardware with nothing left open. `share` multiplies energy where GPUs share one image.
+    """A site's hardware with nothing left open. Where GPUs share one image, `share` multiplies its energy and
+    `wait_j` is added per step and batch.
 
     `named` is false when the GPU is the default. `gpu_terms` and `other_terms` are spread terms.
     """
@@ -46,6 +47,7 @@ class Hardware:
     precision: Precision
     batch: int
     share: float
+    wait_j: float
     gpu_terms: tuple[str, ...]
     other_terms: tuple[str, ...]
     gpu_assumptions: tuple[str, ...]
@@ -87,7 +89,8 @@ def find_hardware(site: Site, factors: FactorSet) -> Hardware:
         named=gpu is not None,
         precision=precision,
         batch=max(1, site.batch or 1),
-        share=1.0 + extra * factors.constants["gpu.sharing"].value,
+        share=1.0 + log2(1 + extra) * factors.constants["gpu.sharing"].value,
+        wait_j=extra * factors.constants["gpu.sharing_step_j_per_tdp_w"].value * fit.gpu.tdp_w,
         gpu_terms=gpu_terms,
         other_terms=tuple(terms),
         gpu_assumptions=gpu_told,

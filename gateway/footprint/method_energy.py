@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gateway.footprint.bands import Spread, combine
-from gateway.footprint.places import spread
+from gateway.footprint.known import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gateway.footprint.catalogue import Found
     from gateway.footprint.factors import FactorSet
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class MethodEnergy:
     """Energy (Wh) of the whole request at one level, and how it was found.
 
-    `gpu_seconds` is measured or published GPU time; None leaves it to be derived from energy and power.
+    `inputs` are the numbers that `formula` was computed from, by their names in it. `gpu_seconds` is measured
+    or published GPU time; None leaves it to be derived from energy and power.
     """
 
     method: Method
@@ -32,6 +33,7 @@ class MethodEnergy:
     wh: float
     spread: Spread
     formula: str
+    inputs: Mapping[str, float]
     gpu: GpuFit
     gpu_seconds: float | None = None
     uses: tuple[FactorUse, ...] = ()

@@ -13,7 +13,7 @@ from gateway.footprint.gpu_energy import tflop_per_forward
 from gateway.footprint.hardware import DEFAULT_GPU, find_hardware, fit_of, gpu_uses, power_use
 from gateway.footprint.method_energy import MethodEnergy, spread_of, warnings_for
 from gateway.footprint.quantities import FactorUse
-from gateway.footprint.tokens import image_tokens
+from gateway.footprint.tokens import counts_size, image_tokens
 
 if TYPE_CHECKING:
     from gateway.footprint.catalogue import Resolved
@@ -51,7 +51,8 @@ def _metered(work: ImageWork, site: Site, factors: FactorSet) -> MethodEnergy:
         level="it",
         wh=node_wh,
         spread=spread_of(["metered"], factors),
-        formula="E_IT = reading of the node's meter",
+        formula="E_IT = node_wh",
+        inputs={"node_wh": node_wh},
         gpu=hardware.gpu,
         gpu_seconds=work.measured_gpu_seconds if _measured(work.measured_gpu_seconds) else None,
         uses=(FactorUse("measured.node_wh", node_wh, "IT Wh", "meter of the operator"),),
@@ -67,6 +68,7 @@ def _gpu_time(work: ImageWork, site: Site, factors: FactorSet) -> MethodEnergy:
         wh=seconds * hardware.gpu.power_w / 3600,
         spread=spread_of(["gpu_time", *hardware.gpu_terms], factors),
         formula="E_GPU = gpu_seconds * P / 3600",
+        inputs={"gpu_seconds": seconds, "P": hardware.gpu.power_w},
         gpu=hardware.gpu,
         gpu_seconds=seconds,
         uses=(
@@ -92,7 +94,7 @@ def _tokens(work: ImageWork, resolved: Resolved, site: Site, factors: FactorSet)
         each = image_tokens(rule, resolved.width, resolved.height, resolved.quality) * max(1, work.frames)
         tokens = max(1, work.n) * (each + partials)
         count = factors.use(f"tokens.{rule.id}", tokens, "output tokens", rule)
-        published = rule.kind == "grid" or not _beyond_rule(rule.table, rule.pixels, resolved)
+        published = counts_size(rule, resolved.width, resolved.height)
         if model.caution or resolved.found.guessed or not published:
             terms.append("token_count")
     if work.input_images > 0:
@@ -106,18 +108,12 @@ def _tokens(work: ImageWork, resolved: Resolved, site: Site, factors: FactorSet)
         wh=tokens * per_token.value / 1000,
         spread=spread_of(terms, factors),
         formula="E_facility = output_tokens * e_token / 1000",
+        inputs={"output_tokens": tokens, "e_token": per_token.value},
         gpu=hardware.gpu,
         uses=(count, per_token),
         assumptions=tuple(told),
         warnings=warnings_for(resolved.found, terms),
     )
-
-
-def _beyond_rule(table: dict[str, dict[str, int]], pixels: int | None, resolved: Resolved) -> bool:
-    """Whether a rule with published counts has none for this size."""
-    if table:
-        return all(f"{resolved.width}x{resolved.height}" not in counts for counts in table.values())
-    return pixels is not None and resolved.pixels > pixels
 
 
 def _proxy(work: ImageWork, resolved: Resolved, site: Site, factors: FactorSet) -> MethodEnergy:
@@ -148,7 +144,15 @@ def _proxy(work: ImageWork, resolved: Resolved, site: Site, factors: FactorSet) 
         level="gpu",
         wh=images * base.value * size * longer * scale * hardware.share,
         spread=spread_of(terms, factors),
-        formula="E_GPU = images * E_proxy * F(pixels) / F(1024x1024) * max(1, steps / 28) * e / e_H100",
+        formula="E_GPU = images * E_proxy * size * longer * e * sharing",
+        inputs={
+            "images": images,
+            "E_proxy": base.value,
+            "size": size,
+            "longer": longer,
+            "e": scale,
+            "sharing": hardware.share,
+        },
         gpu=hardware.gpu,
         uses=tuple(uses),
         assumptions=hardware.gpu_assumptions + hardware.other_assumptions if hardware.named else (),

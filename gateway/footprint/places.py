@@ -1,19 +1,24 @@
 """What is known about the place where work runs: PUE, WUE, carbon and water of its electricity.
 
 Falls back from region to provider's fleet to industry, and from zone to country to world; each fallback
-widens the band and is told. Refuses to know models and GPUs.
+widens the band and is told. Every intensity leaves here as life-cycle, so that zones compare in one kind.
+Refuses to know models and GPUs.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.footprint.bands import Spread
+from gateway.footprint.grid import WORLD, ewif, grid_row, intensity
+from gateway.footprint.known import Known, spread
 from gateway.footprint.quantities import FactorUse, Site
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.footprint.entries import GridZone, Region
     from gateway.footprint.factors import FactorSet
 
@@ -33,20 +38,8 @@ PROVIDERS = {
     "gemini": "gcp",
 }
 ON_PREMISES = frozenset({"self", "self-hosted", "on-prem", "onprem", "on-premises", "local"})
-COUNTRY_ALIASES = {"UK": "GB", "EL": "GR"}
-WORLD = "WORLD"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A factor with the spread of its value."""
-
-    use: FactorUse
-    spread: Spread
-
-    @property
-    def value(self) -> float:
-        return self.use.value
+FLEET = "*"
+AVAILABILITY_ZONE = re.compile(r"(?<=\d)-?[a-f]$")  # us-east-1a, us-central1-b
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +52,7 @@ class Place:
     intensity: Known
     ewif: Known
     adpe: FactorUse
+    market: Known | None
     water_basis: str
     carbon_basis: str
     assumptions: tuple[str, ...]
@@ -76,30 +70,31 @@ def _find_place(site: Site, factors: FactorSet) -> Place:
     warned: list[str] = []
     provider = (site.provider or "").strip().lower()
     provider = PROVIDERS.get(provider, provider)
-    name = (site.region or "").strip().lower().replace(" ", "")
-    region = factors.regions.get((provider, name))
-    fleet = factors.regions.get((provider, "*"))
+    region = _region(site, provider, factors, told, warned)
+    provider = region.provider if region else provider
+    fleet = factors.regions.get((provider, FLEET))
     pue = _pue(site, provider, region or fleet, factors, told)
     wue, onsite_basis = _wue(site, region or fleet, factors, told)
     zone = (site.zone or (region.zone if region else None) or "").strip().upper() or None
-    if zone and not site.zone:
-        told.append(f"Zone not given: {zone}, that of {provider} {name}.")
-    row, exact = _grid_row(zone, factors)
+    if zone and region and not site.zone:
+        told.append(f"Zone not given: {zone}, that of {region.provider} {region.region}.")
+    row, exact = grid_row(zone, factors)
     world = row is None
     if row is None:
         zone = None if not zone or zone == WORLD else zone
         row = factors.grid[WORLD]
         told.append("Electricity zone unknown: world averages for carbon and water.")
         warned.append("unknown_zone: carbon and water use world averages with wide bounds.")
-    intensity, carbon_basis = _intensity(site, row, factors, exact=exact, told=told)
-    ewif = _ewif(row, factors, told)
+    carbon, carbon_basis = intensity(site, row, factors, exact=exact, told=told)
+    water = ewif(row, factors, told)
     return Place(
         zone=zone,
         pue=pue,
         wue=wue,
-        intensity=intensity,
-        ewif=ewif,
+        intensity=carbon,
+        ewif=water,
         adpe=factors.constant_uses["grid.adpe_world"],
+        market=_market(site, region, factors),
         water_basis="consumption" if onsite_basis == "consumption" else "mixed",
         carbon_basis=carbon_basis
         if not world or site.carbon_intensity_g_per_kwh
@@ -110,30 +105,55 @@ def _find_place(site: Site, factors: FactorSet) -> Place:
 
 
 def zone_country(zone: str, factors: FactorSet) -> GridZone | None:
-    """The country row of a zone: `FR`, `FRA`, `US-MIDA-PJM`; None for a zone nobody knows."""
-    row, _ = _grid_row(zone.strip().upper(), factors)
+    """The row of a zone or else of its country: `FR`, `FRA`, `US-MIDA-PJM`; None for a zone nobody knows."""
+    row, _ = grid_row(zone.strip().upper(), factors)
     return row
 
 
-def spread(factors: FactorSet, term: str) -> Spread:
-    """A spread term of the factor set by its id."""
-    entry = factors.spreads[term]
-    return Spread(entry.up, entry.up if entry.down is None else entry.down)
+def _region(
+    site: Site, provider: str, factors: FactorSet, told: list[str], warned: list[str]
+) -> Region | None:
+    """The region of a site; without a provider, the one region of that name in all clouds."""
+    name = (site.region or "").strip().lower().replace(" ", "")
+    if not name or name == FLEET:
+        return None
+    for spelling in (name, AVAILABILITY_ZONE.sub("", name)):
+        if found := factors.regions.get((provider, spelling)):
+            return found
+        namesakes = _regions_by_name(factors).get(spelling, ())
+        if not provider and len(namesakes) == 1:
+            told.append(f"Provider not given: {namesakes[0].provider}, which alone has a region {spelling}.")
+            return namesakes[0]
+        if not provider and namesakes:
+            warned.append("ambiguous_region: several providers have a region of this name; name one.")
+            return None
+    if provider not in ON_PREMISES:
+        warned.append(
+            "unknown_region: no factors for this region; the provider's or the industry's are used."
+        )
+    return None
 
 
-def _grid_row(zone: str | None, factors: FactorSet) -> tuple[GridZone | None, bool]:
-    """The zone's own row (True) or that of its country (False)."""
-    if zone is None or zone == WORLD:
-        return None, False
-    if zone in factors.grid:
-        return factors.grid[zone], True
-    by_iso3 = {row.iso3: row for row in factors.grid.values() if row.iso3}
-    if zone in by_iso3:
-        return by_iso3[zone], True
-    head, _, rest = zone.partition("-")
-    head = COUNTRY_ALIASES.get(head, head)
-    row = factors.grid.get(head) or by_iso3.get(head)
-    return row, row is not None and not rest
+@lru_cache(maxsize=8)
+def _regions_by_name(factors: FactorSet) -> Mapping[str, tuple[Region, ...]]:
+    named: dict[str, tuple[Region, ...]] = {}
+    for region in factors.regions.values():
+        if region.region != FLEET:
+            named[region.region] = (*named.get(region.region, ()), region)
+    return named
+
+
+def _market(site: Site, region: Region | None, factors: FactorSet) -> Known | None:
+    """The intensity by contracts, where the operator gives one."""
+    value, source = site.market_carbon_intensity_g_per_kwh, site.market_carbon_intensity_source
+    id_ = "market.site.gco2e"
+    if value is None and region is not None and region.market_gco2e_per_kwh is not None:
+        value, source = region.market_gco2e_per_kwh, factors.source_title(region.market_source or "")
+        id_ = f"market.{region.provider}.{region.region}.gco2e"
+    if value is None:
+        return None
+    use = FactorUse(id_, value, "gCO2e per kWh", source or "given by the operator")
+    return Known(use, spread(factors, "grid_known"))
 
 
 def _pue(site: Site, provider: str, region: Region | None, factors: FactorSet, told: list[str]) -> Known:
@@ -184,39 +204,3 @@ def _wue(site: Site, region: Region | None, factors: FactorSet, told: list[str])
     use = factors.constant_uses["wue.unknown"]
     told.append(f"WUE not known: {use.value:g} L/kWh, an industry average.")
     return Known(use, spread(factors, "wue_unknown")), "unstated"
-
-
-def _intensity(
-    site: Site, row: GridZone, factors: FactorSet, *, exact: bool, told: list[str]
-) -> tuple[Known, str]:
-    unit = "gCO2e per kWh"
-    if site.carbon_intensity_g_per_kwh is not None and site.carbon_intensity_g_per_kwh > 0:
-        source = site.carbon_intensity_source or "reading of the zone"
-        use = FactorUse(
-            f"grid.{site.zone or row.zone}.reading", site.carbon_intensity_g_per_kwh, unit, source
-        )
-        return Known(use, spread(factors, "grid_known")), "location-based, life-cycle, reading of the zone"
-    use = factors.use(f"grid.{row.zone}.gco2e", row.gco2e_per_kwh, unit, row, row.stale)
-    basis = f"location-based, life-cycle, yearly average {row.year}"
-    if row.zone == WORLD:
-        return Known(use, spread(factors, "grid_unknown")), basis
-    if exact:
-        return Known(use, spread(factors, "grid_known")), basis
-    told.append(f"No yearly carbon value of the zone itself: that of {row.country}.")
-    return Known(use, spread(factors, "grid_country")), f"{basis}, whole country"
-
-
-def _ewif(row: GridZone, factors: FactorSet, told: list[str]) -> Known:
-    unit = "L per facility kWh"
-    name = "ewif_known" if row.zone != WORLD else "ewif_unknown"
-    if row.ewif_l_per_kwh is None:
-        told.append(f"No water factor for electricity in {row.country}: the world average.")
-        row, name = factors.grid[WORLD], "ewif_unknown"
-    use = FactorUse(
-        f"grid.{row.zone}.ewif",
-        row.ewif_l_per_kwh or 0.0,
-        unit,
-        factors.source_title(row.ewif_source or ""),
-        row.ewif_year,
-    )
-    return Known(use, spread(factors, name))

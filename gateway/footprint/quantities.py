@@ -7,7 +7,10 @@ Knows shapes and units. Refuses to know models, factors and files: those are in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Method = Literal["metered", "gpu_time", "anchor", "flops", "tokens", "proxy"]
 
@@ -50,6 +53,8 @@ class FactorUse:
 class ImageWork:
     """The work that one request asks of one model. `None` means that nobody said.
 
+    `guidance_passes` are denoiser forwards per step; `guidance_scale` says whether guidance runs at all.
+
     `measured_*` are facts about finished work and take precedence over what was asked.
     """
 
@@ -60,6 +65,7 @@ class ImageWork:
     quality: str | None = None
     steps: int | None = None
     guidance_passes: int | None = None
+    guidance_scale: float | None = None
     strength: float | None = None
     partial_images: int = 0
     frames: int = 1
@@ -75,7 +81,8 @@ class Site:
 
     `pue` has no unit; `wue_l_per_kwh` is litres per kWh of IT energy. `num_gpus` is how many GPUs share one
     image. `carbon_intensity_g_per_kwh` is a life-cycle reading of the zone that replaces the yearly value;
-    `carbon_intensity_source` says where it comes from.
+    `carbon_intensity_source` says where it comes from. `market_carbon_intensity_g_per_kwh` is what contracts
+    make of the electricity; it never changes any other figure.
     """
 
     provider: str | None = None
@@ -89,6 +96,8 @@ class Site:
     wue_l_per_kwh: float | None = None
     carbon_intensity_g_per_kwh: float | None = None
     carbon_intensity_source: str | None = None
+    market_carbon_intensity_g_per_kwh: float | None = None
+    market_carbon_intensity_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class Step:
 
     name: str
     formula: str
+    inputs: Mapping[str, float]
     value: Range
     unit: str
     factors: tuple[str, ...] = ()
@@ -105,10 +115,43 @@ class Step:
         return {
             "name": self.name,
             "formula": self.formula,
+            "inputs": dict(self.inputs),
             "value": self.value.as_json(),
             "unit": self.unit,
             "factors": list(self.factors),
         }
+
+
+METHOD_RANKS: Mapping[Method, str] = {
+    "metered": "M0",
+    "gpu_time": "M1",
+    "anchor": "M2",
+    "flops": "M3",
+    "tokens": "M4",
+    "proxy": "M5",
+}
+"""The methods in order of trust, by the short names of the methodology."""
+
+BOUNDARY: Mapping[str, Any] = {
+    "functional_unit": "all images of one request",
+    "included": [
+        "electricity of GPUs, hosts, idle share and building",
+        "water evaporated on site and at power plants",
+        "life-cycle carbon of that electricity, location-based",
+        "share of the manufacture of server and GPUs (carbon, ADPe)",
+    ],
+    "excluded": [
+        "training",
+        "network and client devices",
+        "storage of the images",
+        "end of life",
+        "water of manufacture (no usable figure is published)",
+    ],
+}
+
+
+def _no_steps() -> tuple[Step, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +159,10 @@ class Footprint:
     """Energy, water and carbon of a whole request (all its images), as estimates.
 
     `energy_wh` is facility energy (PUE in); `water_ml` is consumption on site plus off site at the power
-    plants; `carbon_g` is location-based use plus embodied, in gCO2e. `water_basis` is `consumption`,
-    `withdrawal` or `mixed`. `assumptions` are the values that nobody gave, as sentences; `warnings` say what
-    makes the result weaker than usual.
+    plants; `carbon_g` is location-based use plus embodied, in gCO2e. `carbon_use_market_g` is the same use by
+    contracts, a second account that no other figure contains. `water_basis` is `consumption`, `withdrawal` or
+    `mixed`. `assumptions` are the values that nobody gave, as sentences; `warnings` say what makes the result
+    weaker than usual.
     """
 
     energy_wh: Range
@@ -129,6 +173,7 @@ class Footprint:
     water_onsite_ml: Range
     water_offsite_ml: Range
     carbon_use_g: Range
+    carbon_use_market_g: Range | None
     carbon_embodied_g: Range | None
     adpe_mg_sbeq: Range | None
     images: int
@@ -138,28 +183,45 @@ class Footprint:
     carbon_basis: str
     factor_set: str
     factors: tuple[FactorUse, ...]
-    steps: tuple[Step, ...] = ()
-    assumptions: tuple[str, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
+    assumptions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    trace: Callable[[], tuple[Step, ...]] = field(default=_no_steps, repr=False, compare=False)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The chain from work to impact, computed when somebody asks."""
+        return self.trace()
+
+    @property
+    def gpu_energy_wh_per_image(self) -> Range | None:
+        """GPU energy of one image: the boundary of published measurements. None behind a node's meter."""
+        whole, count = self.gpu_energy_wh, self.images
+        return whole and Range(whole.low / count, whole.central / count, whole.high / count)
 
     def as_json(self, explain: bool = False) -> dict[str, Any]:
-        """The published shape. Parts that are not known are absent; `explain` adds steps, whole factors."""
+        """The published shape. Parts that are not known are absent; `explain` adds steps, whole factors.
+
+        `water_embodied_ml` is always null: nobody publishes litres of manufacture.
+        """
         parts = {
             "gpu_energy_wh": self.gpu_energy_wh,
             "it_energy_wh": self.it_energy_wh,
             "water_onsite_ml": self.water_onsite_ml,
             "water_offsite_ml": self.water_offsite_ml,
             "carbon_use_g": self.carbon_use_g,
+            "carbon_use_market_g": self.carbon_use_market_g,
             "carbon_embodied_g": self.carbon_embodied_g,
             "adpe_mg_sbeq": self.adpe_mg_sbeq,
         }
+        known: dict[str, Any] = {name: part.as_json() for name, part in parts.items() if part is not None}
         shown: dict[str, Any] = {
             "energy_wh": self.energy_wh.as_json(),
             "water_ml": self.water_ml.as_json(),
             "carbon_g": self.carbon_g.as_json(),
             "images": self.images,
             "method": self.method,
-            "parts": {name: part.as_json() for name, part in parts.items() if part is not None},
+            "method_rank": METHOD_RANKS[self.method],
+            "parts": {**known, "water_embodied_ml": None},
             "zone": self.zone,
             "water_basis": self.water_basis,
             "carbon_basis": self.carbon_basis,
@@ -169,5 +231,6 @@ class Footprint:
             "warnings": list(self.warnings),
         }
         if explain:
+            shown["boundary"] = dict(BOUNDARY)
             shown["steps"] = [step.as_json() for step in self.steps]
         return shown

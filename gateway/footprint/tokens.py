@@ -1,12 +1,12 @@
 """How many output tokens one generated image has, by the rule of its model family.
 
-Knows the three kinds of rule. Refuses to know energy. Counts exclude partial images.
+Knows the four kinds of rule. Refuses to know energy. Counts exclude partial images.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import ceil, sqrt
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,9 +20,11 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def image_tokens(rule: TokenRule, width: int, height: int, quality: str | None) -> int:
-    """Output tokens of one image. `quality` must be one of the rule's, or None for a flat rule."""
+    """Output tokens of one image. `quality` must be one of the rule's, or None for a rule without any."""
     if rule.kind == "flat":
         return _flat(rule, width * height)
+    if rule.kind == "tiers":
+        return _tiered(rule, width * height)
     if quality is None:
         msg = f"{rule.id} needs a quality"
         raise ValueError(msg)
@@ -48,7 +50,22 @@ def grid_tokens(cells: int, width: int, height: int) -> int:
 
 def _flat(rule: TokenRule, pixels: int) -> int:
     tokens, counted = rule.tokens or 1, rule.pixels or 1
-    return tokens if pixels <= counted else ceil(tokens * sqrt(pixels / counted))
+    return tokens if pixels <= counted else ceil(tokens * pixels / counted)
+
+
+def _tiered(rule: TokenRule, pixels: int) -> int:
+    """The count of the smallest class that holds the picture, and by pixels beyond the largest."""
+    largest = rule.tiers[-1]
+    fitting = next((tier.tokens for tier in rule.tiers if pixels <= tier.pixels), None)
+    return fitting if fitting is not None else ceil(largest.tokens * pixels / largest.pixels)
+
+
+def counts_size(rule: TokenRule, width: int, height: int) -> bool:
+    """Whether the rule itself has a count for this size, rather than one stretched to it."""
+    if rule.kind == "table":
+        return any(f"{width}x{height}" in counts for counts in rule.table.values())
+    limit = rule.pixels if rule.kind == "flat" else rule.tiers[-1].pixels if rule.tiers else None
+    return limit is None or width * height <= limit
 
 
 def _table(rule: TokenRule, width: int, height: int, quality: str) -> int:

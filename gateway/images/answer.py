@@ -5,31 +5,41 @@ Reads facts out of an Images API answer and keeps no picture. Refuses to judge t
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
-from dataclasses import dataclass
-from typing import Any
+import zipfile
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
 
-import imagesize
 import msgspec
 
+from gateway.images.pixels import Pixels, pixels_in_text, pixels_of
 from gateway.images.request import read_size
+from gateway.images.skeleton import HEAD_BYTES, Skeleton, SkeletonTooLarge, marked
 
-HEADER_CHARACTERS = 64 * 1024
-"""Base64 characters read to find an image's size: enough for the metadata that stands before it."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_ARCHIVED = 64
+PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".svg")
 
 
 class _Item(msgspec.Struct):
-    b64_json: msgspec.Raw = msgspec.Raw()
-    url: msgspec.Raw = msgspec.Raw()
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class _Metrics(msgspec.Struct):
+    stage_durations: dict[str, float] | None = None
 
 
 class _Answer(msgspec.Struct):
     data: list[_Item] | None = None
     usage: dict[str, Any] | None = None
+    svg_usage: dict[str, Any] | None = None
     size: str | None = None
     quality: str | None = None
+    metrics: _Metrics | None = None
+    inference_time_s: float | None = None
+    error: Any = None
 
 
 class UnreadableAnswer(ValueError):
@@ -38,7 +48,10 @@ class UnreadableAnswer(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Facts about an answer. `None` means that the answer does not say."""
+    """Facts about an answer. `None` means that the answer does not say.
+
+    `service_seconds` is how long the service says that it computed for the whole request.
+    """
 
     images: int
     width: int | None
@@ -46,57 +59,128 @@ class Delivered:
     quality: str | None
     output_tokens: int | None
     usage: dict[str, Any] | None
+    partial_images: int | None = None
+    service_seconds: float | None = None
 
 
-def read_answer(body: bytes | memoryview) -> Delivered:
-    """The facts in an answer of `POST /v1/images/generations`.
+@dataclass(slots=True)
+class AnswerScan:
+    """Reads an answer of the Images API while it passes, in pieces of any size and in bounded memory."""
 
-    Raises `UnreadableAnswer` when the body is no such answer.
-    """
+    media_type: str = "application/json"
+    _skeleton: Skeleton = field(default_factory=lambda: Skeleton(pixels_in_text))
+    _head: bytearray = field(default_factory=bytearray)
+    _too_large: bool = False
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes of the body."""
+        if self.media_type.startswith("image/"):
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
+        elif self.media_type != "application/zip" and not self._too_large:
+            try:
+                self._skeleton.feed(chunk)
+            except SkeletonTooLarge:
+                self._too_large = True
+
+    def delivered(self, body: IO[bytes] | None = None) -> Delivered:
+        """The facts. `body` is the whole answer, which only an archive needs.
+
+        Raises `UnreadableAnswer` when there was no such answer.
+        """
+        if self.media_type.startswith("image/"):
+            return _pictures([pixels_of(bytes(self._head))])
+        if self.media_type == "application/zip" and body is not None:
+            return _pictures(_archived(body))
+        if self._too_large:
+            raise UnreadableAnswer("the answer is not the JSON of an Images API answer")
+        return _from_json(self._skeleton)
+
+
+def read_answer(body: bytes) -> Delivered:
+    """The facts in a whole JSON answer. Raises `UnreadableAnswer`."""
+    scan = AnswerScan()
+    scan.feed(body)
+    return scan.delivered()
+
+
+def largest(sizes: Iterable[Pixels | None]) -> tuple[int | None, int | None]:
+    """Images of one answer share their size; where they do not, the largest is the cautious one."""
+    known = [size for size in sizes if size is not None]
+    return max(known, key=lambda size: size[0] * size[1]) if known else (None, None)
+
+
+def pixels_at(text: str | None, long: list[object]) -> Pixels | None:
+    """The size of the picture whose text was `text`, as the skeleton of a document has it."""
+    if not text:
+        return None
+    fact = marked(text, long)
+    if isinstance(fact, tuple):
+        return fact
+    return pixels_in_text(text.encode()) if fact is None else None
+
+
+def _from_json(skeleton: Skeleton) -> Delivered:
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = msgspec.json.decode(skeleton.json(), type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableAnswer("the answer is not the JSON of an Images API answer") from None
     if answer.data is None:
-        raise UnreadableAnswer("the answer has no images")
-    images = [item for item in answer.data if _present(item.b64_json) or _present(item.url)]
-    sizes = {size for item in images if (size := _pixels(item)) is not None}
-    echoed = read_size(answer.size) if answer.size else None
-    # Images of one answer share their size; where they do not, the largest is the cautious one.
-    width, height = max(sizes, key=lambda size: size[0] * size[1]) if sizes else (echoed or (None, None))
-    usage = _numbers(answer.usage) if answer.usage else None
+        raise UnreadableAnswer("the answer is an error" if answer.error else "the answer has no images")
+    images = [item for item in answer.data if item.b64_json or item.url]
+    width, height = largest(pixels_at(item.b64_json, skeleton.long) for item in images)
+    if width is None and answer.size:
+        width, height = read_size(answer.size) or (None, None)
+    usage = numbers(answer.usage) if answer.usage else None
+    if answer.svg_usage:
+        usage = {**(usage or {}), "svg_usage": numbers({"svg_usage": answer.svg_usage}).get("svg_usage", {})}
     return Delivered(
         images=len(images),
         width=width,
         height=height,
         quality=answer.quality,
-        output_tokens=_tokens(usage),
-        usage=usage,
+        output_tokens=output_tokens(usage),
+        usage=usage or None,
+        service_seconds=_seconds(answer),
     )
 
 
-def _present(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:4]) not in (b"", b"null", b'""')
+def _seconds(answer: _Answer) -> float | None:
+    stages = answer.metrics.stage_durations if answer.metrics is not None else None
+    seconds = sum(stages.values()) if stages else answer.inference_time_s
+    return seconds if seconds is not None and seconds > 0 else None
 
 
-def _pixels(item: _Item) -> tuple[int, int] | None:
-    if not _present(item.b64_json):
-        return None
-    text = bytes(memoryview(item.b64_json)[1 : 1 + HEADER_CHARACTERS]).rstrip(b'"')
+def _pictures(sizes: list[Pixels | None]) -> Delivered:
+    width, height = largest(sizes)
+    return Delivered(len(sizes), width, height, None, None, None)
+
+
+def _archived(body: IO[bytes]) -> list[Pixels | None]:
+    """The sizes of the pictures in a zip archive; none is unpacked further than its head."""
     try:
-        head = base64.b64decode(text[: len(text) // 4 * 4])
-    except binascii.Error:
-        return None
-    width, height = imagesize.get(io.BytesIO(head))
-    return (int(width), int(height)) if width > 0 and height > 0 else None
+        body.seek(0)
+        with zipfile.ZipFile(body) as archive:
+            entries = [
+                entry for entry in archive.infolist() if entry.filename.lower().endswith(PICTURE_NAMES)
+            ]
+            if len(entries) > MAX_ARCHIVED:
+                raise UnreadableAnswer("the archive has too many entries")
+            sizes = []
+            for entry in entries:
+                with archive.open(entry) as picture:
+                    sizes.append(pixels_of(picture.read(HEAD_BYTES)))
+            return sizes
+    except (zipfile.BadZipFile, NotImplementedError, OSError, RuntimeError, EOFError):
+        raise UnreadableAnswer("the answer is no archive that can be read") from None
 
 
-def _tokens(usage: dict[str, Any] | None) -> int | None:
+def output_tokens(usage: dict[str, Any] | None) -> int | None:
+    """The output tokens of a usage object, where it names any."""
     tokens = usage.get("output_tokens") if usage else None
     return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
-def _numbers(usage: dict[str, Any]) -> dict[str, Any]:
+def numbers(usage: dict[str, Any]) -> dict[str, Any]:
     """Only the numbers of a usage object, two levels deep: no text of a service is stored."""
     kept: dict[str, Any] = {}
     for name, value in list(usage.items())[:32]:

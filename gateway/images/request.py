@@ -73,6 +73,7 @@ class ImageRequest:
     guidance_passes: int | None
     frames: int
     partial_images: int
+    stream: bool
     fields: dict[str, Any] = field(repr=False)
 
     @property
@@ -100,10 +101,6 @@ def read_generation(body: bytes) -> ImageRequest:
                 name,
                 "unsupported_parameter",
             )
-    if _flag(fields, "stream"):
-        raise _bad(
-            "Streaming is not supported by this version; send 'stream': false.", "stream", "unsupported_value"
-        )
     prompt = _text(fields, "prompt", required=True, limit=MAX_PROMPT_CHARACTERS)
     if EMBEDDED_ARGUMENTS in prompt.lower():
         raise _bad("Arguments inside the prompt cannot be priced.", "prompt", "unsupported_value")
@@ -119,6 +116,7 @@ def read_generation(body: bytes) -> ImageRequest:
         guidance_passes=_guidance_passes(fields),
         frames=_frames(fields),
         partial_images=_whole(fields, "partial_images", 0, MAX_PARTIAL_IMAGES) or 0,
+        stream=_flag(fields, "stream"),
         fields=fields,
     )
 

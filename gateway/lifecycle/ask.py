@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import Footprint
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
+    from gateway.lifecycle.relay import Relay
     from gateway.routing.rank import Route
-    from gateway.upstreams.client import UpstreamAnswer
+    from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 
 
 class ClientGone(Exception):
@@ -22,13 +23,19 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """`gone` is set when the client hangs up; `started` is a monotonic time in seconds."""
+    """`gone` is set when the client hangs up; `started` is a monotonic time in seconds.
+
+    `deadline_s` is how long after `started` the client stops waiting for the first byte. With
+    `include_footprint` the answer gets an extra `ecogate` key.
+    """
 
     id: str
     subject: Subject
     request: ImageRequest
     gone: asyncio.Event
     retry_count: int | None = None
+    deadline_s: float | None = None
+    include_footprint: bool = False
     started: float = field(default_factory=time.monotonic)
 
 
@@ -36,13 +43,16 @@ class Ask:
 class Served:
     """An answer with its footprint, which is settled or, when `basis` says so, still the estimate.
 
-    `remaining` is the tightest budget that the caller may see, as the header shows it.
+    `remaining` is the tightest budget that the caller may see, as the header shows it. A stream comes through
+    `relay`. `member` is added to an answer's JSON object, before its closing brace.
     """
 
-    answer: UpstreamAnswer
+    answer: UpstreamAnswer | UpstreamStream
     route: Route
     footprint: Footprint
     basis: str
     decision: str
     remaining: str | None
     warnings: list[str]
+    relay: Relay | None = None
+    member: bytes | None = None

@@ -135,8 +135,23 @@ def delivered_work(request: ImageRequest, deployment: Deployment, delivered: Del
         width=delivered.width or asked.width,
         height=delivered.height or asked.height,
         quality=delivered.quality or asked.quality,
+        partial_images=_each(delivered.partial_images, delivered.images, asked.partial_images),
         measured_output_tokens=delivered.output_tokens,
+        measured_gpu_seconds=_gpu_seconds(deployment, delivered),
     )
+
+
+def _each(partials: int | None, images: int, asked: int) -> int:
+    """Partial images per image, as they came."""
+    return asked if partials is None else -(-partials // max(1, images))
+
+
+def _gpu_seconds(deployment: Deployment, delivered: Delivered) -> float | None:
+    """GPU seconds of the request where its operator's hardware is declared: elsewhere it is only a claim."""
+    hardware, seconds = deployment.hardware, delivered.service_seconds
+    if seconds is None or hardware.gpu is None:
+        return None
+    return seconds * (hardware.num_gpus or 1) / (hardware.batch or 1)
 
 
 def site(deployment: Deployment) -> Site:

@@ -62,15 +62,17 @@ class Images:
         )
 
     async def serve(self, ask: Ask) -> Served:
-        """The answer to a request, after its settlement.
+        """The answer to a request: after its settlement, or a stream as soon as it begins.
 
         Raises `ApiError` for every answer without images and `ClientGone` when nobody waits any more. When
         the caller is cancelled the life goes on by itself.
         """
-        life = asyncio.create_task(self._live(ask))
+        ready: asyncio.Future[Served] = asyncio.get_running_loop().create_future()
+        life = asyncio.create_task(self._live(ask, ready))
         self._lives.add(life)
         life.add_done_callback(self._ended)
-        return await asyncio.shield(life)
+        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+        return await (ready if ready.done() else asyncio.shield(life))
 
     async def drain(self, timeout_s: float) -> None:
         """Waits for the lives in flight, then for queued settlements, `timeout_s` seconds at most."""
@@ -82,7 +84,7 @@ class Images:
                     await self.settlements.flush()
                     await asyncio.sleep(FLUSH_S)
 
-    async def _live(self, ask: Ask) -> Served:
+    async def _live(self, ask: Ask, ready: asyncio.Future[Served]) -> Served:
         model, outcome, status = "other", "error", 500
         try:
             configuration = self.configuration()
@@ -91,7 +93,7 @@ class Images:
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
-            served = await self._lived(ask, plan, configuration)
+            served = await self._lived(ask, plan, configuration, ready)
         except ApiError as error:
             outcome, status = OUTCOMES.get(type(error), "error"), error.status
             raise
@@ -107,7 +109,9 @@ class Images:
                 route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s
             )
 
-    async def _lived(self, ask: Ask, plan: Plan, configuration: Configuration) -> Served:
+    async def _lived(
+        self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
+    ) -> Served:
         life = Life(
             ask,
             plan,
@@ -120,7 +124,11 @@ class Images:
         )
         await life.reserve()
         try:
-            return await life.send()
+            served = await life.send()
+            if served.relay is not None:
+                ready.set_result(served)
+                await life.follow(served)
+            return served
         finally:
             await life.abandon()
 

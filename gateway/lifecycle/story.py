@@ -44,9 +44,13 @@ class Story:
         basis: str = "estimate",
         size: str | None = None,
         usage: dict[str, Any] | None = None,
-        decision: str = "allow",
+        refused: str | None = None,
     ) -> str:
-        """The record as JSON; what is not given stands as it was asked and estimated."""
+        """The record as JSON; what is not given stands as it was asked and estimated.
+
+        `refused` is why a budget denied the request: it then went to no deployment, and `route` only says
+        what it would have cost.
+        """
         ask, request = self.ask, self.ask.request
         shown = footprint or route.footprint
         return encode(
@@ -59,11 +63,11 @@ class Story:
                 labels=ask.subject.labels,
                 route=request.route,
                 model=request.model,
-                upstream_model=route.deployment.upstream_model,
-                deployment=route.deployment.id,
-                zone=shown.zone,
-                decision=decision,
-                because=[route.reason],
+                upstream_model=None if refused else route.deployment.upstream_model,
+                deployment=None if refused else route.deployment.id,
+                zone=None if refused else shown.zone,
+                decision="deny" if refused else "allow",
+                because=[refused or route.reason],
                 outcome=outcome,
                 status=status,
                 images_requested=request.n,

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sqlite3
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,13 @@ def _engine(target: URL) -> AsyncEngine:
     def _begun(connection: Connection) -> None:
         writes = connection.get_execution_options().get("ecogate_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    # A call that is cancelled in the middle of a statement ends with its connection closed, but SQLite keeps
+    # the transaction, and so the lock, for as long as somebody still refers to a cursor: end it first.
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def _given_up(dbapi_connection: Any, *_: Any) -> None:
+        with suppress(sqlite3.Error, ValueError):
+            dbapi_connection.rollback()
 
     return engine
 

@@ -59,7 +59,7 @@ async def test_a_url_answer_is_passed_on_untouched(gateway: Gateway) -> None:
         (b'{"model":"starter-pack","prompt":"a","n":11}', "invalid_value"),
         (b'{"model":"starter-pack","prompt":"a","n":0}', "invalid_value"),
         (b'{"model":"starter-pack","prompt":"a","n":"2"}', "invalid_type"),
-        (b'{"model":"starter-pack","prompt":"a","stream":true}', "unsupported_value"),
+        (b'{"model":"starter-pack","prompt":"a","stream":"true"}', "invalid_type"),
         (b'{"model":"starter-pack"}', "missing_required_parameter"),
         (b'{"prompt":"a"}', "missing_required_parameter"),
         (b"[" * 100_000, "invalid_json"),

@@ -5,6 +5,9 @@ from litestar.testing import AsyncTestClient
 from gateway.api.pages import pages_router
 from gateway.dashboard.pages import pages
 
+STATIC = pages().directory
+FILES = [f"/{path.relative_to(STATIC)}" for path in STATIC.rglob("*.*")]
+
 
 @pytest.fixture
 def app() -> Litestar:
@@ -12,7 +15,7 @@ def app() -> Litestar:
     return Litestar([pages_router(dashboard.path, dashboard.directory, dashboard.headers)])
 
 
-@pytest.mark.parametrize("file", ["", "/", *(f"/{path.name}" for path in pages().directory.iterdir())])
+@pytest.mark.parametrize("file", ["", "/", *FILES])
 async def test_every_file_goes_out_with_the_headers_of_the_pages(app: Litestar, file: str) -> None:
     async with AsyncTestClient(app) as client:
         answer = await client.get(pages().path + file)

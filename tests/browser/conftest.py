@@ -1,4 +1,4 @@
-"""A real Chromium. A machine without one collects no browser test; where CI is set, that is a failure instead."""
+"""A real Chromium. A machine without one collects no browser test; with CI set, the tests fail instead."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, Page, Request
 
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ class Visit:
             self.hosts.add(parts.hostname or parts.scheme)
 
 
-async def visit(chromium: Browser, url: str, scheme: str) -> Visit:
+async def visit(chromium: Browser, url: str, scheme: Scheme) -> Visit:
     context = await chromium.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
     seen = Visit(await context.new_page())
     seen.watch()
@@ -58,9 +59,9 @@ async def visit(chromium: Browser, url: str, scheme: str) -> Visit:
     return seen
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", get_args(Scheme))
 async def test_the_documentation_is_drawn_without_another_host(
-    gateway: Gateway, chromium: Browser, scheme: str, tmp_path: Path
+    gateway: Gateway, chromium: Browser, scheme: Scheme, tmp_path: Path
 ) -> None:
     seen = await visit(chromium, f"{gateway.url}/docs", scheme)
 
@@ -75,13 +76,16 @@ async def test_the_documentation_is_drawn_without_another_host(
     assert seen.complaints == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", get_args(Scheme))
 async def test_the_dashboard_shows_a_months_figures_to_whoever_types_a_key(
-    gateway: Gateway, chromium: Browser, scheme: str, tmp_path: Path
+    gateway: Gateway, chromium: Browser, scheme: Scheme, tmp_path: Path
 ) -> None:
     member = await gateway.member()
     for n in (2, 1, 9):
         await member.post(GENERATIONS, json={"model": MODEL, "prompt": "a fox", "n": n, "size": "512x512"})
+    async with asyncio.timeout(10):
+        while len((await member.get("/eco/v1/requests")).json()["data"]) < 3:
+            await asyncio.sleep(0.02)
     seen = await visit(chromium, f"{gateway.url}/dashboard", scheme)
 
     await seen.page.get_by_label("API key").fill(ADMIN_KEY)

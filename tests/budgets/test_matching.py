@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.budgets.amounts import Dimension
+from gateway.budgets.counter import Bucket
 from gateway.budgets.matching import counters_for, shown_scope, visible_to
-from gateway.budgets.policy import Budget, PolicySet, Window
-from gateway.budgets.windows import bucket
+from gateway.budgets.policy import Budget, PolicySet
+from gateway.budgets.windows import Window, bucket
 from gateway.identity.subject import Role, Subject
 
 if TYPE_CHECKING:
@@ -218,3 +220,17 @@ def test_who_has_no_team_and_no_user_sees_their_key_only(role: Role) -> None:
 
 def test_a_user_without_a_team_sees_their_own_amounts() -> None:
     assert visible_to(budget(), {"team": "", "user": "alice"}, who(Role.MEMBER, team=None))
+
+
+def test_a_campaign_counts_only_between_its_dates() -> None:
+    def campaign(start: datetime, end: datetime) -> Budget:
+        bounds = [int(moment.timestamp() * 1000) for moment in (start, end)]
+        return replace(budget(), window=Window("fixed", fixed=Bucket(*bounds)))
+
+    hour = timedelta(hours=1)
+    assert counters(campaign(NOW + hour, NOW + 2 * hour), campaign(NOW - hour, NOW)) == []
+    (counter,) = counters(campaign(NOW, NOW + hour))
+    assert (counter.current.end_ms - counter.current.start_ms, counter.next.start_ms) == (
+        3_600_000,
+        counter.next.end_ms,
+    )

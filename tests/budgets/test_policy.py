@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.budgets.amounts import MAX_STORED, Dimension
-from gateway.budgets.policy import Budget, Window, load_policies, no_policies
+from gateway.budgets.policy import Budget, load_policies, no_policies
+from gateway.budgets.windows import Window, fixed_bucket
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,6 +108,18 @@ def test_units_become_exact_ledger_integers(tmp_path: Path) -> None:
         [2_500_000_000, 250_000, 1_500_000, None],
         [3_000_000_000_000, 4_000_000_000, MAX_STORED, MAX_STORED],
         [0, 0, 0, 0],
+    ]
+
+
+def test_windows_say_where_they_start(tmp_path: Path) -> None:
+    budgets = load_policies(only(GALLERY / "good" / "windows.yaml", tmp_path)).budgets
+
+    first, end = datetime(2026, 12, 1), datetime(2026, 12, 24, 18)  # noqa: DTZ001
+    assert [budget.window for budget in budgets] == [
+        Window("calendar", "week", week_start=6),
+        Window("calendar", "year", year_start=(4, 6)),
+        Window("calendar", "quarter", year_start=(10, 1)),
+        Window("fixed", fixed=fixed_bucket(first, end, "Europe/London")),
     ]
 
 

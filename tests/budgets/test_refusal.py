@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Shortfall
 from gateway.budgets.matching import MatchedBudget, counters_for
-from gateway.budgets.policy import Budget, PolicySet, Window
+from gateway.budgets.policy import Budget, PolicySet
 from gateway.budgets.refusal import IN_FLIGHT_RETRY_S, refusal, tightest
+from gateway.budgets.windows import Window
 from gateway.identity.subject import Role, Subject
 
 if TYPE_CHECKING:

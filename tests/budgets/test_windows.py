@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.budgets.windows import EVERY, bucket, current_and_next, moment
+from gateway.budgets.counter import Bucket
+from gateway.budgets.windows import EVERY, Window, bucket, current_and_next, fixed_bucket, moment
 
 if TYPE_CHECKING:
     from gateway.budgets.windows import Every
@@ -31,9 +32,18 @@ def shown(every: Every, zone: str, now: datetime) -> tuple[str, str]:
     return start.isoformat(timespec="minutes"), end.isoformat(timespec="minutes")
 
 
-def label(every: Every, zone: ZoneInfo, instant: datetime) -> tuple[int, ...]:
+def label(
+    every: Every,
+    zone: ZoneInfo,
+    instant: datetime,
+    *,
+    week_start: int = 0,
+    year_start: tuple[int, int] = (1, 1),
+) -> tuple[int, ...]:
     wall = instant.astimezone(zone)
-    week = wall.isocalendar()
+    week = (wall - timedelta(days=week_start)).isocalendar()
+    if every in {"quarter", "year"} and year_start != (1, 1):
+        return fiscal(every, (wall.year, wall.month, wall.day), year_start)
     return {
         "hour": (wall.year, wall.month, wall.day, wall.hour),
         "day": (wall.year, wall.month, wall.day),
@@ -44,23 +54,34 @@ def label(every: Every, zone: ZoneInfo, instant: datetime) -> tuple[int, ...]:
     }[every]
 
 
-def reached(every: Every, zone: ZoneInfo, instant: datetime) -> tuple[int, ...]:
+def fiscal(every: Every, day: tuple[int, int, int], year_start: tuple[int, int]) -> tuple[int, ...]:
+    """The fiscal year of a day (named by the year in which it began) and its quarter."""
+    year, month = day[0] - (day[1:] < year_start), year_start[0]
+    starts = [(year, month, year_start[1])]
+    for _ in range(3):
+        (last_year, last_month, first), step = starts[-1], 3
+        starts.append((last_year + (last_month + step > 12), (last_month + step - 1) % 12 + 1, first))
+    quarter = sum(start <= day for start in starts)
+    return (year, quarter) if every == "quarter" else (year,)
+
+
+def reached(every: Every, zone: ZoneInfo, instant: datetime, **starts: Any) -> tuple[int, ...]:
     """The latest calendar period that the local clock has shown; clocks go back by three hours at most."""
-    return max(label(every, zone, instant - timedelta(minutes=15 * step)) for step in range(13))
+    return max(label(every, zone, instant - timedelta(minutes=15 * step), **starts) for step in range(13))
 
 
-def reference(every: Every, zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:
+def reference(every: Every, zone: ZoneInfo, now: datetime, **starts: Any) -> tuple[datetime, datetime]:
     """The stretch around `now` with the same calendar period, by bisection on what the clock has shown."""
 
     def first(beyond: bool, low: datetime, high: datetime) -> datetime:
         while high - low > timedelta(minutes=1):
             middle = low + ((high - low) / 2 // timedelta(minutes=1)) * timedelta(minutes=1)
-            there = reached(every, zone, middle)
+            there = reached(every, zone, middle, **starts)
             low, high = (low, middle) if (there > period if beyond else there >= period) else (middle, high)
         return high
 
     minute = now.replace(second=0, microsecond=0)
-    period = reached(every, zone, minute)
+    period = reached(every, zone, minute, **starts)
     span = timedelta(days={"day": 3, "week": 10, "month": 34, "quarter": 95, "year": 370}[every])
     return first(False, minute - span, minute), first(True, minute, minute + span)
 
@@ -68,7 +89,9 @@ def reference(every: Every, zone: ZoneInfo, now: datetime) -> tuple[datetime, da
 @given(st.sampled_from(EVERY), st.sampled_from(ZONES), instants)
 @example("day", "America/St_Johns", datetime(2010, 11, 7, 2, 45, tzinfo=UTC))  # 00:01 became 23:01 again
 def test_buckets_hold_now_and_follow_each_other_without_gap(every: Every, zone: str, now: datetime) -> None:
-    current, following = current_and_next(every, zone, now)
+    both = current_and_next(Window("calendar", every), zone, now)
+    assert both is not None
+    current, following = both
 
     assert moment(current.start_ms) <= now < moment(current.end_ms)
     assert following.start_ms == current.end_ms < following.end_ms
@@ -85,6 +108,66 @@ def test_buckets_are_calendar_periods_of_the_local_clock(every: Every, zone: str
     found = bucket(every, zone, now)
 
     assert (moment(found.start_ms), moment(found.end_ms)) == reference(every, ZoneInfo(zone), now)
+
+
+@given(st.sampled_from(ZONES), instants, st.integers(0, 6))
+def test_weeks_start_on_any_day(zone: str, now: datetime, week_start: int) -> None:
+    found = bucket("week", zone, now, week_start=week_start)
+
+    expected = reference("week", ZoneInfo(zone), now, week_start=week_start)
+    assert (moment(found.start_ms), moment(found.end_ms)) == expected
+
+
+@given(
+    st.sampled_from(["quarter", "year"]),
+    st.sampled_from(ZONES),
+    instants,
+    st.tuples(st.integers(1, 12), st.integers(1, 28)),
+)
+@example("year", "Europe/London", datetime(2028, 4, 5, 22, 59, tzinfo=UTC), (4, 6))
+@example("year", "Pacific/Kiritimati", datetime(2028, 2, 28, 12, 0, tzinfo=UTC), (2, 28))
+def test_fiscal_years_start_on_any_day(
+    every: Every, zone: str, now: datetime, year_start: tuple[int, int]
+) -> None:
+    found = bucket(every, zone, now, year_start=year_start)
+
+    expected = reference(every, ZoneInfo(zone), now, year_start=year_start)
+    assert (moment(found.start_ms), moment(found.end_ms)) == expected
+
+
+def test_the_british_tax_year_starts_on_the_sixth_of_april() -> None:
+    before = bucket("year", "Europe/London", local("2026-04-05 23:59", "Europe/London"), year_start=(4, 6))
+    after = bucket("quarter", "Europe/London", local("2026-04-06 00:00", "Europe/London"), year_start=(4, 6))
+
+    assert moment(before.start_ms) == local("2025-04-06 00:00", "Europe/London")
+    assert moment(before.end_ms) == moment(after.start_ms) == local("2026-04-06 00:00", "Europe/London")
+    assert moment(after.end_ms) == local("2026-07-06 00:00", "Europe/London")
+
+
+def test_a_fixed_window_holds_its_first_moment_and_not_its_last() -> None:
+    fixed = fixed_bucket(datetime(2026, 12, 1), datetime(2026, 12, 25), "Europe/Paris")  # noqa: DTZ001
+    window = Window("fixed", fixed=fixed)
+
+    def at(text: str) -> tuple[Bucket, Bucket] | None:
+        return current_and_next(window, "Europe/Paris", local(text, "Europe/Paris"))
+
+    assert moment(fixed.start_ms) == local("2026-12-01 00:00", "Europe/Paris")
+    assert at("2026-11-30 23:59:59.999") is None
+    assert (
+        at("2026-12-01 00:00") == at("2026-12-24 23:59:59.999") == (fixed, Bucket(fixed.end_ms, fixed.end_ms))
+    )
+    assert at("2026-12-25 00:00") is None
+
+
+@given(st.sampled_from(ZONES), instants, st.integers(1, 10_000))
+def test_a_fixed_window_spans_what_the_local_clock_shows(zone: str, now: datetime, minutes: int) -> None:
+    start = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None, second=0, microsecond=0)
+
+    fixed = fixed_bucket(start, start + timedelta(minutes=minutes), zone)
+
+    assert fixed.start_ms <= fixed.end_ms
+    shown = moment(fixed.start_ms).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    assert shown == start
 
 
 @given(st.sampled_from(ZONES), instants)

@@ -40,7 +40,14 @@ from gateway.footprint.quantities import ImageWork
         ("gpt-image-2.6-flare", "gpt-image-newest", False),
         ("chatgpt-image-latest", "gpt-image-newest", False),
         ("gpt-image-7", "gpt-image-newest", True),
-        ("gemini-3-pro-image-preview", "gemini-3-image", False),
+        ("gemini-3-pro-image-preview", "gemini-3-pro-image", False),
+        ("gemini-3.1-flash-image", "gemini-3.1-flash-image", False),
+        ("nano-banana-pro", "gemini-3-pro-image", False),
+        ("gemini-9-image", "gemini-image-newest", True),
+        ("stabilityai/stable-diffusion-3.5-large-turbo", "stable-diffusion-3.5-large-turbo", False),
+        ("ByteDance/SDXL-Lightning", "sdxl-few-step", False),
+        ("segmind/SSD-1B", "ssd-1b", False),
+        ("Kwai-Kolors/Kolors-diffusers", "kolors", False),
         ("dall-e-3", "closed-diffusion", False),
         ("imagen-4.0-ultra-generate-001", "closed-diffusion", True),
         ("my-team/cats-flux-lora", "flux.1-dev", True),
@@ -75,6 +82,28 @@ def test_a_few_step_model_run_for_longer_executes_guidance() -> None:
     assert (passes("sdxl-turbo", 4), passes("sdxl-turbo", 25)) == (1, 2)
     assert (passes("flux.1-schnell", 4), passes("flux.1-schnell", 25)) == (1, 1)
     assert (passes("sdxl", 4), passes("sd3.5-large", 28), passes("flux.1-dev", 50)) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "scale", "passes"),
+    [
+        ("sdxl", 7.5, 2),
+        ("sdxl", 1.0, 1),
+        ("sdxl", 0.0, 1),
+        ("flux.1-dev", 3.5, 1),
+        ("sdxl-turbo", 5.0, 2),
+        ("sdxl-turbo", 0.0, 1),
+    ],
+)
+def test_a_guidance_scale_says_whether_guidance_runs(model: str, scale: float, passes: int) -> None:
+    """Guidance-distilled FLUX takes a scale as an input of its one pass."""
+    assert resolve(ImageWork(model, steps=4, guidance_scale=scale), load_factors()).passes == passes
+
+
+def test_a_few_step_model_keeps_one_pass_at_its_own_default() -> None:
+    resolved = resolve(ImageWork("z-image-turbo"), load_factors())
+
+    assert (resolved.steps, resolved.passes) == (9, 1)
 
 
 def test_a_stated_number_of_passes_is_taken() -> None:

@@ -231,12 +231,13 @@ def test_the_json_shape_is_fixed() -> None:
     plain, explained = run(FLUX_50).as_json(), run(FLUX_50).as_json(explain=True)
 
     assert set(plain) == {
-        "energy_wh", "water_ml", "carbon_g", "images", "method", "parts", "zone", "water_basis",
-        "carbon_basis", "factor_set", "factors", "assumptions", "warnings",
+        "energy_wh", "water_ml", "carbon_g", "images", "method", "method_rank", "parts", "zone",
+        "water_basis", "carbon_basis", "factor_set", "factors", "assumptions", "warnings",
     }  # fmt: skip
     assert plain["energy_wh"].keys() == {"low", "central", "high"}
     assert all(isinstance(factor, str) for factor in plain["factors"])
-    assert set(explained) == {*plain, "steps"}
+    assert plain["parts"]["water_embodied_ml"] is None
+    assert set(explained) == {*plain, "steps", "boundary"}
     assert explained["factors"][0].keys() == {"id", "value", "unit", "source", "year", "note"}
 
 

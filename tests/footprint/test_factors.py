@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.footprint.catalogue import find_model
 from gateway.footprint.estimate import estimate
-from gateway.footprint.factors import check_factors, known_models, load_factors
+from gateway.footprint.factors import DATA, check_factors, known_models, load_factors
 from gateway.footprint.quantities import ImageWork, Site
 
 if TYPE_CHECKING:
@@ -19,9 +18,11 @@ if TYPE_CHECKING:
     from gateway.footprint.factors import FactorSet
 
 THIS_YEAR = 2026
+CONSTANT = "constants:\n  - {{id: a, unit: g, {}}}\n"
+TWICE = "constants:\n" + 2 * "  - {id: a, unit: g, value: 1, source: our meter, year: 2026}\n"
 MODEL = """models:
   - {{id: x, kind: diffusion, names: [x], architecture: nope, passes: 1, largest_size: {size},
-      source: me, year: 2026}}
+      source: our measurements, year: 2026}}
 """
 
 
@@ -48,8 +49,7 @@ def test_every_bundled_factor_names_a_listed_source_and_a_year() -> None:
 
 def test_every_listed_source_is_used() -> None:
     factors = load_factors()
-    folder = resources.files("gateway.footprint") / "data"
-    text = "".join(file.read_text() for file in folder.iterdir())
+    text = "".join(file.read_text() for file in DATA.iterdir())
 
     for source in factors.sources:
         assert text.count(source) > 1, source
@@ -109,14 +109,19 @@ grid:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("constants:\n  - {id: a, value: 1, unit: g, year: 2026}\n", 2, "source: Field required"),
-        ("constants:\n  - {id: a, value: 1, unit: g, source: me}\n", 2, "year: Field required"),
-        ("constants:\n  - {id: a, value: 0, unit: g, source: me, year: 2026}\n", 2, "greater than 0"),
-        ("constants:\n  - {id: a, value: .inf, unit: g, source: me, year: 2026}\n", 2, "finite"),
-        ("colours: []\n", 1, "Extra inputs"),
-        ("constants: [\n", 2, "expected"),
+        (CONSTANT.format("value: 1, year: 2026"), 2, "'source' is missing"),
+        (CONSTANT.format("value: 1, source: our meter"), 2, "'year' is missing"),
+        (CONSTANT.format("value: 1, source: me, year: 2026"), 2, "nor a title of 8 characters"),
+        (CONSTANT.format("value: 0, source: our meter, year: 2026"), 2, "must be more than 0"),
+        (CONSTANT.format("value: .inf, source: our meter, year: 2026"), 2, "must be a number"),
+        (CONSTANT.format('value: "1", source: our meter, year: 2026'), 2, "must be a number"),
+        (CONSTANT.format("value: 1, value: 2, source: our meter, year: 2026"), 2, "already set on line 2"),
+        ("constants: &all []\ngpus: *all\n", 1, "anchors are not allowed"),
+        ("colours: []\n", 1, "'colours' is not a known key"),
+        ("constants: [\n", 1, "not valid YAML"),
         (MODEL.format(size="8x8"), 2, "largest_size"),
         (MODEL.format(size="64x64"), 2, "unknown architecture 'nope'"),
+        (TWICE, 3, "'a' already stands on line 2"),
     ],
 )
 def test_a_mistake_is_refused_with_its_place(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -132,15 +137,14 @@ def test_a_mistake_is_refused_with_its_place(tmp_path: Path, text: str, line: in
 def test_all_mistakes_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     bad = write(tmp_path, "constants:\n  - {id: a}\n  - {id: b}\n")
     with pytest.raises(ConfigError) as caught:
-        load_factors([*bad, tmp_path / "absent.yaml"])
+        load_factors([tmp_path / "absent.yaml", *bad])
 
     assert len(caught.value.problems) == 9
-    assert "cannot be read" in caught.value.problems[-1].message
+    assert "does not exist" in caught.value.problems[0].message
 
 
 def test_no_data_of_electricity_maps_is_bundled() -> None:
-    folder = resources.files("gateway.footprint") / "data"
-    text = "".join(file.read_text() for file in folder.iterdir())
+    text = "".join(file.read_text() for file in DATA.iterdir())
 
     assert "Electricity Maps" not in text
     assert "ODbL" not in text

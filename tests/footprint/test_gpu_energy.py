@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.footprint.factors import load_factors
-from gateway.footprint.gpu_energy import Conditions, calibration, counted_range, formula_wh, tflop_per_forward
+from gateway.footprint.gpu_energy import (
+    Conditions,
+    calibration,
+    counted_range,
+    formula_numbers,
+    formula_wh,
+    tflop_per_forward,
+)
 from gateway.footprint.hardware import fit_of
 
 SDXL = Conditions("sdxl", 1024 * 1024, steps=25, passes=2, batch=1, precision="bf16")
@@ -27,10 +34,18 @@ def test_between_counted_sizes_work_follows_a_power_of_the_pixels() -> None:
 def test_a_derived_network_is_a_share_of_its_relative() -> None:
     factors = load_factors()
 
-    assert tflop_per_forward("ssd-1b", 1e6, factors) == pytest.approx(
-        0.52 * tflop_per_forward("sdxl", 1e6, factors)
+    assert tflop_per_forward("hidream", 1e6, factors) == pytest.approx(
+        1.43 * tflop_per_forward("flux.1", 1e6, factors)
     )
-    assert counted_range("ssd-1b", factors) == (65536.0, 2048.0**2)
+    assert counted_range("hidream", factors) == (65536.0, 2048.0**2)
+
+
+def test_a_distilled_network_is_lighter_than_its_relative() -> None:
+    factors = load_factors()
+    sdxl, ssd, vega = (tflop_per_forward(name, 1024 * 1024, factors) for name in ("sdxl", "ssd-1b", "vega"))
+
+    assert (ssd, vega) == pytest.approx((4.208, 2.822))
+    assert vega < ssd < sdxl
 
 
 @given(
@@ -49,6 +64,17 @@ def test_the_formula_is_energy_per_flop_plus_energy_per_step() -> None:
     wh = formula_wh(SDXL, fit_of(factors.gpus["H100"], factors), factors)
 
     assert wh == pytest.approx((2.32 * (2 * 25 * 6.761 + 10.47) + 6 * 25) / 3600)
+
+
+def test_the_numbers_of_the_formula_give_its_result() -> None:
+    factors = load_factors()
+    fit = fit_of(factors.gpus["H100"], factors)
+    for work in (SDXL, replace(SDXL, precision="fp32", vae_runs=2.0, sequence=2.0)):
+        n = formula_numbers(work, fit, factors)
+        tflop = n["passes"] * n["steps"] * n["F"] + n["runs"] * n["F_vae"]
+        joules = tflop * n["e"] * n.get("fp32", 1) + n.get("c", 0) * n["steps"] / work.batch
+
+        assert formula_wh(work, fit, factors) == pytest.approx(joules / 3600)
 
 
 def test_full_precision_costs_3_7_times_the_work_and_nothing_per_step() -> None:

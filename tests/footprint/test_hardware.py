@@ -74,5 +74,7 @@ def test_what_nobody_said_is_told() -> None:
 
 
 def test_gpus_that_share_an_image_use_more_energy() -> None:
-    assert find_hardware(Site(num_gpus=8), load_factors()).share == pytest.approx(1 + 7 * 0.16)
-    assert find_hardware(Site(num_gpus=1), load_factors()).share == 1.0
+    eight, one = (find_hardware(Site(gpu="H100", num_gpus=n), load_factors()) for n in (8, 1))
+
+    assert (eight.share, eight.wait_j) == pytest.approx((1 + 3 * 0.17, 7 * 0.012 * 700))
+    assert (one.share, one.wait_j) == (1.0, 0.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.footprint.factors import load_factors
@@ -21,13 +23,13 @@ def test_another_name_is_no_country(zone: str) -> None:
 
 
 def test_part_of_a_country_uses_the_countrys_value_with_wider_bounds() -> None:
-    part, whole = (find_place(Site(zone=zone), load_factors()) for zone in ("US-NW-BPAT", "US"))
+    part, whole = (find_place(Site(zone=zone), load_factors()) for zone in ("CA-AB", "CA"))
 
-    assert part.zone == "US-NW-BPAT"
-    assert part.intensity.value == whole.intensity.value == pytest.approx(383.55)
+    assert part.zone == "CA-AB"
+    assert part.intensity.value == whole.intensity.value == pytest.approx(184.99)
     assert part.intensity.spread.up > whole.intensity.spread.up
     assert "whole country" in part.carbon_basis
-    assert any("United States" in sentence for sentence in part.assumptions)
+    assert any("Canada" in sentence for sentence in part.assumptions)
 
 
 def test_an_unknown_zone_is_the_world_and_says_so() -> None:
@@ -89,6 +91,65 @@ def test_a_country_without_a_water_factor_uses_the_world_with_wider_bounds() -> 
     assert place.ewif.value == pytest.approx(4.81)
     assert place.ewif.spread.up == pytest.approx(0.8)
     assert any("Singapore" in sentence for sentence in place.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("region", "provider", "zone"),
+    [
+        ("eu-north-1", "aws", "SE"),
+        ("us-east-1a", "aws", "US-MIDA-PJM"),
+        ("europe-west9", "gcp", "FR"),
+        ("us-central1-b", "gcp", "US-MIDW-MISO"),
+        ("West Europe", "azure", "NL"),
+    ],
+)
+def test_a_region_without_provider_is_found_where_only_one_cloud_has_it(
+    region: str, provider: str, zone: str
+) -> None:
+    place = find_place(Site(region=region), load_factors())
+
+    assert place.zone == zone
+    assert place.pue.use.id.startswith(f"pue.{provider}.")
+    assert any("Provider not given" in sentence for sentence in place.assumptions)
+
+
+def test_every_cloud_region_is_found_without_its_provider() -> None:
+    factors = load_factors()
+    clouds = [(p, r) for p, r in factors.regions if p in ("aws", "azure", "gcp") and r != "*"]
+
+    assert len(clouds) >= 140
+    for provider, region in clouds:
+        place = find_place(Site(region=region), factors)
+        assert place.zone == factors.regions[provider, region].zone, region
+
+
+def test_a_name_that_two_providers_share_is_not_guessed() -> None:
+    factors = load_factors()
+    twin = factors.regions["aws", "eu-north-1"].model_copy(update={"provider": "mine"})
+    shared = replace(factors, regions={**factors.regions, ("mine", "eu-north-1"): twin})
+    place = find_place(Site(region="eu-north-1"), shared)
+
+    assert place.zone is None
+    assert place.warnings[0].startswith("ambiguous_region:")
+
+
+def test_a_region_that_nobody_knows_is_told() -> None:
+    place = find_place(Site(provider="aws", region="mars-north-1"), load_factors())
+
+    assert place.warnings[0].startswith("unknown_region:")
+    assert place.pue.use.id == "pue.aws.*"
+
+
+def test_a_market_value_stands_beside_and_changes_nothing() -> None:
+    without, given = (
+        find_place(Site(zone="FR", market_carbon_intensity_g_per_kwh=value), load_factors())
+        for value in (None, 0.0)
+    )
+
+    assert without.market is None
+    assert given.market is not None
+    assert given.market.value == 0.0
+    assert given.intensity == without.intensity
 
 
 def test_fleet_values_are_wider_than_those_of_a_region() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.footprint.factors import load_factors
-from gateway.footprint.tokens import image_tokens, largest_quality, parse_size
+from gateway.footprint.tokens import counts_size, image_tokens, largest_quality, parse_size
 
 # read from OpenAI's calculator and guide
 GPT_IMAGE_1 = {"low": (272, 408, 400), "medium": (1056, 1584, 1568), "high": (4160, 6240, 6208)}
@@ -69,8 +69,41 @@ def test_the_largest_size_of_a_rule_has_the_most_tokens_of_all_legal_sizes() -> 
 
 def test_a_flat_rule_grows_beyond_the_size_it_knows() -> None:
     assert tokens("gemini-2.5-flash-image", "512x512", None) == 1290
-    assert tokens("gemini-3-image", "1024x1024", None) == 1120
-    assert tokens("gemini-3-image", "2048x2048", None) == 2240
+    assert tokens("gemini-2.5-flash-image", "2048x1024", None) == 2 * 1290
+
+
+@pytest.mark.parametrize(
+    ("rule", "counts"),
+    [
+        ("gemini-3.1-flash-image", (747, 1120, 1120, 1680, 2520)),
+        ("gemini-3-pro-image", (1120, 1120, 1120, 1120, 2000)),
+    ],
+)
+def test_gemini_counts_by_class_of_size(rule: str, counts: tuple[int, ...]) -> None:
+    """512, 1K, 1K at 16:9, 2K and 4K, as Google documents and prices them."""
+    sizes = ("512x512", "1024x1024", "1376x768", "2048x2048", "4096x4096")
+
+    assert tuple(tokens(rule, size, None) for size in sizes) == counts
+
+
+def test_a_size_between_two_classes_costs_the_larger_one() -> None:
+    assert tokens("gemini-3.1-flash-image", "1500x1500", None) == 1680
+    assert tokens("gemini-3.1-flash-image", "8192x8192", None) > 2520
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "counted"),
+    [
+        ("gpt-image-1", "1024x1536", True),
+        ("gpt-image-1", "1024x1025", False),
+        ("gpt-image-2", "1040x1024", True),
+        ("gemini-2.5-flash-image", "2048x2048", False),
+        ("gemini-3-pro-image", "4096x4096", True),
+        ("gemini-3-pro-image", "8192x4096", False),
+    ],
+)
+def test_a_rule_knows_which_sizes_it_counts(rule: str, size: str, counted: bool) -> None:
+    assert counts_size(load_factors().token_rules[rule], *parse_size(size)) is counted
 
 
 def test_a_rule_with_qualities_needs_one() -> None:

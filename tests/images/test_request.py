@@ -127,12 +127,10 @@ def test_an_animation_counts_its_frames() -> None:
     assert refused(output_format="svg").param == "output_format"
 
 
-def test_streaming_is_refused_in_words() -> None:
-    error = refused(stream=True)
-
-    assert (error.code, error.param) == ("unsupported_value", "stream")
-    assert "not supported" in error.message
-    assert read(stream=False).n == 1
+def test_a_stream_is_asked_for_by_the_field_alone() -> None:
+    assert read(stream=True).stream is True
+    assert read(stream=False).stream is False
+    assert refused(stream="true").code == "invalid_type"
 
 
 @pytest.mark.parametrize("name", sorted(UNPRICED))

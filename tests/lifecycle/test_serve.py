@@ -16,32 +16,14 @@ from redis.asyncio import Redis
 
 from gateway.demo.faults import parse_fault
 from gateway.demo.standin import StandInSettings
+from tests.lifecycle.reading import budgets_of, recorded
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import httpx
 
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat as an action figure", "size": "512x512"}
-
-
-async def budgets_of(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
-    """The caller's budgets by dimension."""
-    answer = await client.get("/eco/v1/budgets")
-    assert answer.status_code == 200, answer.text
-    return {row["dimension"]: row for row in answer.json()["data"]}
-
-
-async def recorded(client: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
-    """The request as the journal's consumer wrote it into SQL."""
-    for _ in range(100):
-        answer = await client.get(f"/eco/v1/requests/{request_id}")
-        if answer.status_code == 200:
-            record: dict[str, Any] = answer.json()
-            return record
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"request {request_id} was never recorded")
 
 
 async def test_an_image_comes_back_priced_from_the_cleanest_zone(tmp_path: Path, redis_url: str) -> None:
@@ -168,6 +150,8 @@ async def test_a_refusal_is_a_402_that_stock_clients_do_not_repeat(tmp_path: Pat
         )
         record = await recorded(await gateway.http(key), error.request_id)
         assert (record["decision"], record["outcome"], record["images"]) == ("deny", "refused", 0)
+        assert (record["deployment"], record["zone"]) == (None, None)
+        assert "design-month" in record["because"][0]
 
 
 async def test_a_request_larger_than_the_limit_can_never_fit(tmp_path: Path, redis_url: str) -> None:

@@ -9,6 +9,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -63,8 +64,8 @@ def postgres() -> Iterator[str]:
         _wait(root)
         yield str(root)
     finally:
-        server.terminate()
-        server.wait(20)
+        server.send_signal(signal.SIGINT)  # a fast shutdown: a client that is left open does not hold it up
+        server.wait(60)
         shutil.rmtree(root)
 
 

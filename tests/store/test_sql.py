@@ -141,3 +141,21 @@ async def test_an_unreachable_server_is_a_store_error_without_the_password(tmp_p
 
     assert "hunter2" not in str(caught.value)
     assert "OperationalError" in str(caught.value)
+
+
+async def test_a_writer_that_is_cancelled_anywhere_keeps_nobody_waiting(database: Database) -> None:
+    async def write(number: int) -> None:
+        async with database.writing() as connection:
+            await connection.execute(insert(journal_rejects).values({**REJECT, "entry_id": f"{number}-0"}))
+            await connection.execute(select(func.count()).select_from(journal_rejects))
+
+    for number in range(60):
+        cancelled = asyncio.create_task(write(number))
+        for _ in range(number):
+            await asyncio.sleep(0)
+        await asyncio.sleep(number % 10 / 5000)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+
+        async with asyncio.timeout(3):
+            await write(1000 + number)

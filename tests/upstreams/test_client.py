@@ -15,7 +15,8 @@ from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
 from gateway.errors import NotStarted, OutcomeUnknown, Rejected, UpstreamFailure
 from gateway.images.request import ImageRequest, read_generation
-from gateway.upstreams.client import Upstream, UpstreamAnswer, Upstreams
+from gateway.upstreams.answers import UpstreamAnswer
+from gateway.upstreams.client import Upstream, Upstreams
 from gateway.upstreams.deployments import Deployment
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ async def standin() -> AsyncIterator[Running]:
 
 
 async def send(upstream: Upstream, request: ImageRequest, **headers: str) -> UpstreamAnswer:
-    return await upstream.send(request, trace_headers=headers, max_answer_bytes=MAX_BYTES)
+    answer = await upstream.send(request, trace_headers=headers, max_answer_bytes=MAX_BYTES)
+    assert isinstance(answer, UpstreamAnswer)
+    return answer
 
 
 async def body_of(upstream: Upstream, request: ImageRequest, **headers: str) -> bytes:

@@ -101,7 +101,7 @@ async function showRequests() {
     "Newest first. A refused request was not sent; its estimate is in its JSON.",
     [
       ["time", (row) => moment(row.time)],
-      ["who", (row) => named({ team: row.subject?.team, user: row.subject?.user })],
+      ["who", (row) => [row.subject?.team, row.subject?.user].filter(Boolean).join(" / ") || "unknown"],
       ["model", (row) => row.model ?? "unknown"],
       ["decision", decision],
       ["deployment", (row) => (refused(row) ? "not sent" : row.deployment ?? "unknown")],

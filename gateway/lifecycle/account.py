@@ -1,0 +1,130 @@
+"""The account of one request: its hold, and the one posting that closes it.
+
+However often it is asked to, it posts once: what is posted first stands. Refuses to know why.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from gateway import telemetry as names
+from gateway.budgets.amounts import Dimension, to_hold
+from gateway.budgets.recovery import OpenHold
+from gateway.errors import LedgerUnavailable
+from gateway.lifecycle.unposted import Posting
+
+if TYPE_CHECKING:
+    from gateway.budgets.amounts import Charge
+    from gateway.budgets.counter import Counter
+    from gateway.budgets.holds import Held
+    from gateway.budgets.ledger import Ledger
+    from gateway.errors import ApiError
+    from gateway.footprint.quantities import Footprint
+    from gateway.lifecycle.ask import Ask
+    from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.settlement import Settlements
+    from gateway.lifecycle.story import Story
+    from gateway.routing.rank import Route
+    from gateway.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+class Account:
+    """`held` is the ledger's answer to the reservation, once there is one."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        plan: Plan,
+        story: Story,
+        *,
+        ledger: Ledger,
+        settlements: Settlements,
+        telemetry: Telemetry,
+    ) -> None:
+        self._ask = ask
+        self._plan = plan
+        self._story = story
+        self._ledger = ledger
+        self._settlements = settlements
+        self._telemetry = telemetry
+        self.held: Held | None = None
+        self.closed = False
+
+    def opened(self, held: Held) -> None:
+        """The hold exists: its lease is renewed until it is posted."""
+        self.held = held
+        ask, route = self._ask, self._plan.routes[held.candidate]
+        record = self._story.record(route, outcome="unknown")
+        charge = self._plan.holds[held.candidate]
+        self._settlements.opened(OpenHold(ask.subject.org, ask.id, charge, held.counters, record))
+
+    def sent(self, record: str) -> None:
+        """The work is about to go upstream; `record` is what an expiry of the hold would journal."""
+        self._settlements.sent(self._ask.id, record)
+
+    async def settle(
+        self, charge: Charge, route: Route, footprint: Footprint, *, basis: str, **facts: Any
+    ) -> None:
+        """Posts a charge; `facts` go into the record as they are."""
+        if self.closed:
+            return
+        self.closed = True
+        ask = self._ask
+        record = self._story.record(route, footprint=footprint, basis=basis, **facts)
+        attributes = names.footprint_attributes(footprint, basis=basis)
+        with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
+            posting = Posting(ask.subject.org, ask.id, charge, record, self._counters())
+            if not await self._settlements.post(posting):
+                names.failed(span, "queued")
+        self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
+
+    async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
+        """Posts the estimate of the deployment that may have done the work."""
+        charge = to_hold(route.footprint)
+        await self.settle(charge, route, route.footprint, basis="estimate", outcome=outcome, status=status)
+        return charge
+
+    async def release(self, route: Route, *, outcome: str, status: int | None) -> None:
+        """Gives the hold back: the work surely did not run."""
+        if self.closed:
+            return
+        self.closed = True
+        ask = self._ask
+        with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
+            record = self._story.record(route, outcome=outcome, status=status, images=0)
+            await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
+
+    async def note_refusal(self, error: ApiError) -> None:
+        """Keeps the refusal for review; the refusal itself stands even when it cannot be noted."""
+        ask = self._ask
+        self._telemetry.refused(route=ask.request.route, code=error.code or "unknown")
+        record = self._story.record(
+            self._plan.routes[0], outcome="refused", status=error.status, images=0, refused=error.message
+        )
+        try:
+            await self._ledger.refused(ask.subject.org, ask.id, record)
+        except LedgerUnavailable as failure:
+            logger.warning("a refusal was not recorded: %s", failure)
+
+    def left(self, charge: Charge) -> list[dict[Dimension, int]]:
+        """What each matched budget has left when `charge` takes the place of the hold."""
+        held = self.held
+        assert held is not None, "the reservation comes first"  # noqa: S101
+        hold = self._plan.holds[held.candidate]
+        left: list[dict[Dimension, int]] = []
+        for counter in held.counters:
+            freed = {
+                dimension: before - after
+                for dimension, before, after in zip(
+                    Dimension, hold.of(counter.bound).vector(), charge.of(counter.bound).vector(), strict=True
+                )
+            }
+            rooms = [room for room in held.available if room.counter.id == counter.id]
+            left.append({room.dimension: room.available + freed[room.dimension] for room in rooms})
+        return left
+
+    def _counters(self) -> tuple[Counter, ...]:
+        return self.held.counters if self.held is not None else ()

@@ -1,0 +1,145 @@
+"""What is done with an answer that came: facts are read from it, the hold is settled, the client gets it.
+
+A complete answer is settled before anything is sent, a stream at its end. Refuses to know how the answer was
+got.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.budgets.amounts import to_hold, to_settle
+from gateway.budgets.refusal import tightest
+from gateway.errors import OutcomeUnknown
+from gateway.images.answer import Delivered, UnreadableAnswer
+from gateway.images.event_stream import StreamScan
+from gateway.lifecycle import failures
+from gateway.lifecycle.annotation import Annotator, ecogate_member
+from gateway.lifecycle.ask import Ask, Served
+from gateway.lifecycle.plan import Configuration, settled_footprint
+from gateway.lifecycle.relay import Relay, broke_off, error_event, follow
+from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
+
+if TYPE_CHECKING:
+    from gateway.budgets.amounts import Charge
+    from gateway.footprint.quantities import Footprint
+    from gateway.lifecycle.account import Account
+    from gateway.lifecycle.story import Story
+    from gateway.routing.rank import Route
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The second half of a life: `whole()`, or `begin()` and then `follow()`."""
+
+    _ask: Ask
+    _story: Story
+    _account: Account
+    _configuration: Configuration
+
+    async def whole(self, route: Route, answer: UpstreamAnswer) -> Served:
+        """Settles by what came back; an answer without images, or unreadable, is charged as held."""
+        try:
+            delivered = answer.scan.delivered(answer.body)
+        except UnreadableAnswer as error:
+            answer.close()
+            failure = OutcomeUnknown(f"The image service's answer cannot be used: {error}.")
+            await self._account.charge_as_held(route, outcome="unknown", status=502)
+            raise failures.unknown(failure) from error
+        if delivered.images == 0:
+            charge = await self._account.charge_as_held(route, outcome="no_images", status=answer.status)
+            return self._served(route, answer, route.footprint, "estimate", charge)
+        footprint, charge = await self._settled(route, delivered, answer.status)
+        return self._served(route, answer, footprint, "settled", charge)
+
+    def begin(self, route: Route, stream: UpstreamStream) -> Served:
+        """The head of a stream, with the estimate; `follow()` sees to the rest."""
+        served = self._served(route, stream, route.footprint, "estimate", to_hold(route.footprint))
+        served.relay = Relay(self._ask.gone)
+        return served
+
+    async def follow(self, served: Served) -> None:
+        """Relays a stream and settles by what came of it.
+
+        What broke off, or was left by its client, before every image was complete is charged as held.
+        """
+        stream, relay, route, scan = served.answer, served.relay, served.route, StreamScan()
+        assert isinstance(stream, UpstreamStream), "only a stream is followed"  # noqa: S101
+        assert relay is not None, "a stream has a relay"  # noqa: S101
+        outcome, error = "delivered", None
+        annotator = self._annotator(route, scan) if self._ask.include_footprint else None
+        finish = route.deployment.on_disconnect == "finish"
+        try:
+            ending = await follow(stream, relay, scan, finish=finish, amend=annotator)
+            if ending == "client_gone":
+                outcome = "client_gone"
+            elif not scan.images and not scan.failed:
+                outcome, error = "unknown", broke_off()
+        except OutcomeUnknown as failure:
+            outcome, error = "unknown", failures.unknown(failure)
+        delivered = scan.delivered()
+        if delivered.images >= self._ask.request.n or (outcome == "delivered" and not scan.failed):
+            await self._settled(route, delivered, stream.status)
+            error = None
+        else:
+            outcome = "unknown" if scan.failed else outcome
+            await self._account.charge_as_held(route, outcome=outcome, status=stream.status)
+        if outcome != "client_gone":
+            if annotator is not None:
+                await relay.put(annotator.held)
+            if error is not None and scan.between_events:
+                await relay.put(error_event(error))
+        await relay.end(complete=error is None)
+
+    async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
+        footprint = settled_footprint(self._configuration, self._ask.request, route.deployment, delivered)
+        charge = to_settle(footprint)
+        await self._account.settle(
+            charge,
+            route,
+            footprint,
+            basis="settled",
+            outcome="delivered",
+            status=status,
+            images=delivered.images,
+            size=_size(delivered),
+            usage=delivered.usage,
+        )
+        return footprint, charge
+
+    def _annotator(self, route: Route, scan: StreamScan) -> Annotator:
+        """Adds the footprint of what came so far, which is the settled one with the last image."""
+
+        def member() -> bytes:
+            delivered = scan.delivered()
+            footprint = settled_footprint(self._configuration, self._ask.request, route.deployment, delivered)
+            basis = "settled" if delivered.images >= self._ask.request.n else "estimate"
+            return ecogate_member(self._ask.id, route, footprint, basis)
+
+        return Annotator(member)
+
+    def _served(
+        self,
+        route: Route,
+        answer: UpstreamAnswer | UpstreamStream,
+        footprint: Footprint,
+        basis: str,
+        charge: Charge,
+    ) -> Served:
+        served = Served(
+            answer=answer,
+            route=route,
+            footprint=footprint,
+            basis=basis,
+            decision="allow",
+            remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
+            warnings=list(footprint.warnings),
+        )
+        if self._ask.include_footprint:
+            served.member = ecogate_member(self._ask.id, route, footprint, basis)
+        return served
+
+
+def _size(delivered: Delivered) -> str | None:
+    return f"{delivered.width}x{delivered.height}" if delivered.width and delivered.height else None

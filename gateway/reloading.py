@@ -1,0 +1,94 @@
+"""The configuration in force, read again when its files change.
+
+A change is taken as a whole or not at all: one mistake keeps everything that was in force, and says so. Files
+are looked at several times a second instead of being subscribed to, because that sees every way in which they
+are replaced: editors that rename, mounted config maps, whole folders that are exchanged, network mounts.
+Refuses to know what the files mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from gateway.errors import Problem
+    from gateway.lifecycle.plan import Configuration
+    from gateway.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.25
+"""Two looks must agree, so that a file is not read while it is written: changes count within a second."""
+
+Sign = tuple[str, int, int, int]
+"""A file as the file system shows it: path, inode, size and time of change."""
+
+
+class Reloading:
+    """The snapshot in force. Whoever needs it asks once and keeps what it got."""
+
+    def __init__(
+        self, first: Configuration, *, read: Callable[[], Configuration], paths: Sequence[Path]
+    ) -> None:
+        """`read` raises ConfigError with every mistake; `paths` are the files and folders that it reads."""
+        self.current = first
+        self.rejected: tuple[Problem, ...] = ()
+        self._read = read
+        self._paths = tuple(paths)
+        self._seen = self._signs()
+
+    async def watch(self, telemetry: Telemetry) -> None:
+        """Runs for ever: takes what changed as soon as it has stopped changing."""
+        before = self._seen
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = await asyncio.to_thread(self._signs)
+            if now == before != self._seen:
+                self._seen = now
+                await self._take(telemetry)
+            before = now
+
+    def report(self) -> dict[str, Any]:
+        """What is in force and whether newer files are refused; places only, since anyone may read it."""
+        return {
+            "loaded_at": self.current.loaded_at,
+            "rejected": [f"{one.file}:{one.line}:{one.column}" for one in self.rejected],
+        }
+
+    async def _take(self, telemetry: Telemetry) -> None:
+        try:
+            found = await asyncio.to_thread(self._read)
+            self.rejected = ()
+        except ConfigError as error:
+            found = self.current
+            self.rejected = tuple(error.problems)
+        telemetry.configuration_read(taken=not self.rejected)
+        for problem in self.rejected:
+            logger.error("the configuration in force is kept: %s", problem)
+        if _versions(found) != _versions(self.current):
+            self.current = found
+            logger.info("policies %s and deployments %s are in force", *_versions(found))
+
+    def _signs(self) -> frozenset[Sign]:
+        return frozenset(sign for path in self._paths for sign in _signs(path))
+
+
+def _versions(configuration: Configuration) -> tuple[str, str]:
+    return configuration.policies.version, configuration.deployments.version
+
+
+def _signs(path: Path) -> Iterator[Sign]:
+    """The file, or the files of the folder; what vanishes meanwhile is not there."""
+    try:
+        for file in [path, *path.iterdir()] if path.is_dir() else [path]:
+            found = file.stat()
+            yield str(file), found.st_ino, found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
+    except OSError:
+        return

@@ -1,0 +1,93 @@
+"""The tests mirror the package: `gateway/x/y.py` is tested in `tests/x/test_y.py` or `test_y_<topic>.py`.
+
+Where it is not, the tables say which tests would fail. A module without a function has no logic to test.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+THROUGH = {
+    # What a request goes through is tested at the two ends of its life, against real services and stores.
+    "lifecycle/test_serve": "life plan story failures dry_run account delivery",
+    "lifecycle/test_streams": "annotation relay",
+    "api/test_openapi": "estimate schemas responses system",
+    "api/test_images": "errors",
+    "api/test_eco": "answers budgets sheets",
+    # Amounts and holds only mean something to the scripts that count them.
+    "budgets/test_ledger_settle": "amounts holds",
+    "budgets/test_ledger_lua": "scripts",
+    # One estimate uses every method, coefficient and bound.
+    "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
+    "footprint/test_factors": "entries factor_files",
+    "upstreams/test_client": "answers deployments dialects/openai refusals",
+    # Questions about usage are asked of real databases.
+    "usage/test_queries": "filters pages totals visibility",
+    "usage/test_journal": "record",
+    "images/test_skeleton": "pixels",
+    "demo/test_standin": "streaming",
+}
+WHOLE = {
+    "test_app": "settings",
+    "budgets/test_audit": "usage/archive",
+    "lifecycle/test_streams": "api/options",
+    "api/test_images": "errors",
+    "lifecycle/test_serve": "telemetry",
+}
+OF_NO_MODULE = {
+    "api/test_schema_fuzz": "every route at once",
+    "browser/test_pages": "two pages in a real browser",
+    "cli/test_verbs": "the verbs of cli/__init__.py",
+    "e2e/test_processes": "several processes",
+    "footprint/test_accuracy": "estimates against published measurements",
+    "lifecycle/test_streams": "lives whose answer is a stream",
+    "test_docs": "docs/reference.md",
+    "test_mirror": "this",
+    "test_readme": "README.md",
+}
+
+
+def modules() -> set[str]:
+    paths = (path for path in Path("gateway").rglob("*.py") if "migrations" not in path.parts)
+    return {str(path.relative_to("gateway").with_suffix("")) for path in paths if path.stem != "__init__"}
+
+
+def has_logic(module: str) -> bool:
+    tree = ast.parse(Path("gateway", f"{module}.py").read_text())
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(tree))
+
+
+def modules_of_tests() -> set[str]:
+    return {str(path.relative_to("tests").with_suffix("")) for path in Path("tests").rglob("test_*.py")}
+
+
+def subject(test: str) -> str:
+    folder, _, name = test.rpartition("test_")
+    return folder + name
+
+
+def elsewhere() -> dict[str, str]:
+    here = {f"{Path(test).parent}/{name}": test for test, names in THROUGH.items() for name in names.split()}
+    return here | {name: test for test, name in WHOLE.items()}
+
+
+def mirrors(test: str, module: str) -> bool:
+    return subject(test) == module or subject(test).startswith(f"{module}_")
+
+
+def test_every_module_with_logic_is_tested() -> None:
+    untested = {
+        module
+        for module in modules()
+        if has_logic(module) and not any(mirrors(t, module) for t in modules_of_tests())
+    }
+
+    assert untested == set(elsewhere())
+
+
+def test_every_test_module_has_its_module() -> None:
+    orphans = {test for test in modules_of_tests() if not any(mirrors(test, module) for module in modules())}
+
+    assert orphans == set(OF_NO_MODULE)
+    assert set(elsewhere().values()) <= modules_of_tests()

@@ -29,8 +29,8 @@ THROUGH = {
     "images/test_skeleton": "pixels",
     # A whole simulation is the test of its parts.
     "simulation/test_simulate": "choice options plot replay slots traces",
-    # A ranking is judged with its counterfactuals and by the places of its candidates.
-    "routing/test_rank": "counterfactual whereabouts",
+    # A ranking is judged with its counterfactuals.
+    "routing/test_rank": "counterfactual",
     "routing/test_ladder": "readings tables",
     # Every provider is asked over a real socket.
     "routing/test_providers": (
@@ -38,8 +38,6 @@ THROUGH = {
         "providers/energy_charts providers/entsoe providers/fuels providers/neso providers/rte "
         "providers/source providers/watttime"
     ),
-    # What the feed keeps is what the grid knows and the API shows.
-    "routing/test_feed": "grid",
     "demo/test_standin": "streaming",
 }
 WHOLE = {

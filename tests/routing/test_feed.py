@@ -201,6 +201,11 @@ async def test_a_reading_changes_the_price_the_order_and_the_record(
                 record = found.json()
                 await asyncio.sleep(0.05)
 
+    span = next(one for one in gateway.span_tree() if one.name == "route.choose")
+    chosen = span.attributes or {}
+    assert chosen["ecogate.signal.source"] == "electricity-maps"
+    assert chosen["ecogate.signal.age_h"] == 0
+    assert chosen["ecogate.route.objective"] == "carbon"
     assert served.headers["ecogate-zone"] == "SE"
     assert signals["data"][0]["newest"] == 240
     swedish = next(one for one in listed if one["zone"] == "SE")

@@ -1,7 +1,7 @@
 """The deployments of a simulation with what one image costs there at any hour.
 
 Energy, embodied carbon and on-site water of an image come from the estimator once; carbon and off-site water
-then follow the traces. An hour without a value has that of the last hour with one.
+then follow the traces. An hour without a value has that of the last hour with one, or of the first.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ class Actual:
         return cls(hours, {zone: sorted(known) for zone, known in hours.items()})
 
     def at(self, zone: str | None, hour: int) -> float | None:
-        """The value of an hour; None for a zone without a trace or before its start."""
+        """The value of an hour, or of the one known next to it; None for a zone without a trace."""
         if zone is None or zone not in self.hours:
             return None
         known = self.hours[zone]
         value = known.get(hour)
         if value is not None:
             return value
-        place = bisect_right(self._sorted[zone], hour)
-        return known[self._sorted[zone][place - 1]] if place else None
+        hours = self._sorted[zone]
+        return known[hours[max(0, bisect_right(hours, hour) - 1)]]
 
 
 def options_for(

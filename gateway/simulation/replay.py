@@ -2,7 +2,7 @@
 
     even      round robin, one pointer per gateway, blind to capacity
     fixed     the best choice that the history lets one know, then the next best; blind to capacity
-    policy    the gateway's ranking, with capacity leases that all gateways share
+    policy    the gateway's ranking, within capacity that all gateways know exactly
     optimum   the best choice in hindsight at every moment, within the same capacity
 
 A strategy that is blind to capacity meets an upstream 429 at a full deployment and tries the next one.

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from gateway.simulation.replay import Outcome
 
+MARGIN_S = 3600
+"""Requests this far outside the trace are served at its first or last hour; others are refused."""
 NOTES = (
     "Per-image attribution with average intensities; no claim about which power plants ran.",
     "Deferrable images are served on arrival by every strategy: this version does not defer.",
+    "The policy's capacity is taken as shared exactly by all gateways; this version counts it per process.",
 )
 
 
@@ -129,9 +132,9 @@ def run(question: Question) -> Result:
     )
     first = min(min(hours) for hours in trace.carbon.values()) * SECONDS_PER_HOUR
     last = (max(max(hours) for hours in trace.carbon.values()) + 1) * SECONDS_PER_HOUR
-    inside = [arrival for arrival in arrivals if first <= arrival.at < last]
-    if len(inside) < len(arrivals):
-        message = f"{len(arrivals) - len(inside)} requests are outside the time of the signals"
+    outside = sum(not first - MARGIN_S <= arrival.at < last + MARGIN_S for arrival in arrivals)
+    if outside:
+        message = f"{outside} requests are outside the time of the signals"
         raise ConfigError([Problem(str(question.requests), 1, 1, message)])
     ours = policy(
         costs,
@@ -144,7 +147,7 @@ def run(question: Question) -> Result:
     outcomes = replay_all(
         costs,
         ours,
-        inside,
+        arrivals,
         gateways=question.gateways,
         seconds_per_image=question.seconds_per_image,
         capacities=capacities,
@@ -153,8 +156,8 @@ def run(question: Question) -> Result:
         model=model,
         objective=rules.objective,
         min_gain=rules.min_gain,
-        requests=len(inside),
-        deferrable_images=sum(arrival.images for arrival in inside if arrival.deferrable_hours > 0),
+        requests=len(arrivals),
+        deferrable_images=sum(arrival.images for arrival in arrivals if arrival.deferrable_hours > 0),
         acted_share=ours.acted_hours / ours.hours if ours.hours else 0.0,
         strategies=outcomes,
     )

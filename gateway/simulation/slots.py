@@ -1,7 +1,7 @@
 """The places of work at a deployment: each image holds one for as long as it takes.
 
-All gateways share them, as they share capacity leases. Times are seconds; images that find no place wait for
-the one that is free first.
+All gateways share them and know them exactly. Times are seconds; images that find no place wait for the one
+that is free first.
 """
 
 from __future__ import annotations

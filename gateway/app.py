@@ -48,6 +48,7 @@ from gateway.store.valkey import EmbeddedValkey
 from gateway.upstreams.client import Upstreams
 from gateway.upstreams.deployment_file import load_deployments, openai_deployments
 from gateway.upstreams.deployments import DeploymentSet
+from gateway.upstreams.rules import Rules
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.queries import UsageQueries
@@ -123,7 +124,7 @@ def describe() -> str:
     """The OpenAPI description of this version as YAML; needs no store, file or environment."""
     settings = Settings(_env_file=None)
     configuration = Configuration(
-        no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
+        no_policies(), DeploymentSet((), rules=Rules(), version=""), load_factors(), loaded_at=0
     )
     return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
 

@@ -16,6 +16,7 @@ from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
 from gateway.images.request import read_size
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.whereabouts import careful_carbon_g, caution, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.answer import Delivered
     from gateway.images.request import ImageRequest
-    from gateway.routing.rank import Route
+    from gateway.routing.rank import Ranking, Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
 MAX_ATTEMPTS = 2
 """The chosen deployment and one failover; a hold covers the dearer of the two."""
+BUSY = "no free slot at this gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Plan:
     subject: Subject
     request: ImageRequest
     routes: list[Route]
-    ranking: list[Route]
+    ranking: Ranking
     holds: list[Charge]
 
     def attempts(self, first: int) -> list[Route]:
@@ -80,25 +82,49 @@ def make_plan(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"
         )
     ranking = rank(
-        [
-            Candidate(
-                deployment,
-                estimate(work(request, deployment), site(deployment), configuration.factors),
-                "no free slot at this gateway" if full(deployment) else None,
-            )
-            for deployment in deployments
-        ]
+        [_candidate(configuration, request, deployment, full=full(deployment)) for deployment in deployments],
+        configuration.deployments.rules,
     )
-    routes = [route for route in ranking if route.candidate.unavailable is None]
+    routes = [route for route in ranking.routes if not route.rejected]
     if not routes:
-        raise Unavailable(
-            "Every deployment of this model is busy.",
-            code="deployments_busy",
-            headers={"retry-after": "2"},
-        )
+        raise _nobody(ranking)
     alone = [to_hold(route.footprint) for route in routes]
     holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
     return Plan(subject, request, routes, ranking, holds)
+
+
+def _candidate(
+    configuration: Configuration, request: ImageRequest, deployment: Deployment, *, full: bool
+) -> Candidate:
+    factors, rules = configuration.factors, configuration.deployments.rules
+    footprint = estimate(work(request, deployment), site(deployment), factors)
+    unsure = caution(deployment, footprint.zone)
+    price = deployment.usd_per_image
+    return Candidate(
+        deployment,
+        footprint,
+        BUSY if full else None,
+        expected_carbon_g=(
+            careful_carbon_g(deployment, footprint, factors, rules.unknown_region) if unsure else None
+        ),
+        caution=unsure,
+        usd=None if price is None else price * request.n,
+        places=places(deployment, footprint.zone, factors),
+    )
+
+
+def _nobody(ranking: Ranking) -> Unavailable:
+    """503 with what stands in the way; only busy deployments are worth another try."""
+    if any(route.candidate.unavailable == BUSY for route in ranking.routes):
+        return Unavailable(
+            "Every deployment of this model is busy.", code="deployments_busy", headers={"retry-after": "2"}
+        )
+    reasons = sorted({route.reason for route in ranking.routes})
+    return Unavailable(
+        f"No deployment of this model may be used: {'; '.join(reasons)}.",
+        code="no_route",
+        headers={"x-should-retry": "false"},
+    )
 
 
 def budgets_for(
@@ -155,12 +181,16 @@ def _gpu_seconds(deployment: Deployment, delivered: Delivered) -> float | None:
 
 
 def site(deployment: Deployment) -> Site:
-    """Where and on what a deployment runs, as the estimator asks it."""
+    """Where and on what a deployment runs, as the estimator asks it.
+
+    A region that only names where the account is (`pin: global` or `datazone`) is not where the work runs.
+    """
     hardware, location = deployment.hardware, deployment.location
+    placed = location.pin in ("region", "unknown")
     return Site(
         provider=location.provider,
-        region=location.region,
-        zone=location.zone,
+        region=location.region if placed else None,
+        zone=location.zone if placed else None,
         gpu=hardware.gpu,
         num_gpus=hardware.num_gpus,
         precision=hardware.precision,

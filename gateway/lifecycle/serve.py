@@ -91,7 +91,7 @@ class Images:
             with self.telemetry.span(names.SPAN_ROUTE) as span:
                 plan = self.plan(configuration, ask.subject, ask.request)
                 model = ask.request.model
-                ranking = [route.deployment.id for route in plan.ranking]
+                ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
             served = await self._lived(ask, plan, configuration, ready)
         except ApiError as error:

@@ -85,7 +85,7 @@ class Story:
                 quality=request.quality,
                 basis=basis,
                 footprint=shown.as_json(),
-                candidates=[ranked.as_json() for ranked in self.plan.ranking],
+                candidates=[ranked.as_json() for ranked in self.plan.ranking.routes],
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
                 usage=usage,

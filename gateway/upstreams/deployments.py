@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from gateway.upstreams.rules import Rules
+
 Pin = Literal["region", "datazone", "global", "unknown"]
 
 
@@ -53,6 +55,7 @@ class Deployment:
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
     catalogue is asked for: the upstream's name if there is one, else the client's.
+    `usd_per_image` is what the operator pays, where given.
     """
 
     id: str
@@ -65,6 +68,7 @@ class Deployment:
     hardware: Hardware = field(default_factory=Hardware)
     defaults: Defaults = field(default_factory=Defaults)
     concurrency: int | None = None
+    usd_per_image: float | None = None
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
 
@@ -77,7 +81,7 @@ class DeploymentSet:
     """All deployments of one configuration, in file order; `version` is a digest of what was read."""
 
     deployments: tuple[Deployment, ...]
-    objective: Literal["carbon"]
+    rules: Rules
     version: str
 
     def serving(self, model: str) -> tuple[Deployment, ...]:

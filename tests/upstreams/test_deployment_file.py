@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from gateway.errors import ConfigError
 from gateway.upstreams.deployment_file import OPENAI_IMAGE_MODELS, load_deployments, openai_deployments
 from gateway.upstreams.deployments import Defaults, Deployment, Hardware, Location
+from gateway.upstreams.rules import Rules, Weights
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "tests" / "deployments"
@@ -50,7 +51,14 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
 
     loaded = load_deployments(GALLERY / "good" / "full.yaml", environ=environ)
 
-    assert loaded.objective == "carbon"
+    assert loaded.rules == Rules(
+        objective="weighted",
+        weights=Weights(carbon=1, water=0.5, price=0.1),
+        usd_per_image=0.08,
+        residency=("eu", "gb"),
+        min_gain=0.1,
+        unknown_region="mix",
+    )
     assert loaded.version.startswith("sha256:")
     assert loaded.models() == ("starter-pack", "flux", "gpt-image-2")
     assert loaded.deployments[0] == Deployment(
@@ -63,6 +71,7 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         hardware=Hardware(gpu="H100", num_gpus=2, precision="bf16", batch=4, pue=1.1, wue_l_per_kwh=0.0),
         defaults=Defaults(steps=28, size="1024x768", quality="medium"),
         concurrency=20,
+        usd_per_image=0.04,
         on_disconnect="finish",
         unknown_params="refuse",
     )

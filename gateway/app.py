@@ -13,6 +13,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from litestar import Litestar, Router
 from litestar.di import Provide
 
@@ -23,6 +24,7 @@ from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
+from gateway.api.grid import grid_router
 from gateway.api.images import images_router
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
@@ -40,7 +42,10 @@ from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.watching import Watching
 from gateway.reloading import Reloading
+from gateway.routing.feed import Feed
+from gateway.routing.grid import Grid
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -65,6 +70,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
+SIGNAL_TIMEOUT_S = 15.0
 UNPOSTED = "unposted"
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
@@ -101,6 +107,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             images_router(max_json_bytes=settings.max_json_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
+            grid_router(),
             admin_router(),
             healthz,
             readyz,
@@ -230,10 +237,14 @@ class Running:
                 upstreams=upstreams,
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+                grid=Grid(),
             )
+            sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
+            stack.push_async_callback(sources.aclose)
             reader = connect(redis_url, timeout_ms=CONSUMER_TIMEOUT_MS)
             stack.push_async_callback(reader.aclose)
             journal = JournalConsumer(reader, database)
+            feed = Feed(reader, sources, images.grid, Watching(lambda: self._files.current))
             self._parts = {
                 "images": images,
                 "keys": keys,
@@ -255,6 +266,7 @@ class Running:
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
+            self._start("signals", feed.run())
             self._start("configuration", self._files.watch(spans))
             try:
                 yield

@@ -60,7 +60,7 @@ def simulate(
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2) from None
     if plot is not None:
         plot.write_text(svg(result), encoding="utf-8")
     if as_json:

@@ -86,6 +86,7 @@ class Story:
                 basis=basis,
                 footprint=shown.as_json(),
                 candidates=[ranked.as_json() for ranked in self.plan.ranking.routes],
+                routing=self.plan.ranking.as_json(),
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
                 usage=usage,

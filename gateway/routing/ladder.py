@@ -47,6 +47,17 @@ class Intensity:
     age_h: int | None = None
     estimated: bool = True
 
+    @property
+    def priced(self) -> bool:
+        """Whether a footprint may use it: prices are life-cycle averages, whatever the order goes by."""
+        return self.kind == "average-lifecycle" and self.quality != "yearly"
+
+    @property
+    def told(self) -> str:
+        """Where it comes from, in a sentence for records."""
+        age = "" if self.age_h is None else f", {self.age_h} h old"
+        return f"{self.source}, {self.quality}{age}"
+
     def as_json(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
             "g_per_kwh": round(self.g_per_kwh, 3),

@@ -18,8 +18,8 @@ from gateway.routing.readings import KEPT_HOURS, SECONDS_PER_HOUR, Series
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.routing.signal_file import Trace
     from gateway.simulation.options import Actual, Option
-    from gateway.simulation.traces import Trace
     from gateway.upstreams.rules import Rules
 
 STALE_H = 48

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.footprint.factors import FactorSet
     from gateway.footprint.quantities import Footprint
-    from gateway.simulation.traces import Trace
+    from gateway.routing.signal_file import Trace
     from gateway.upstreams.deployments import Deployment
     from gateway.upstreams.rules import Rules
 

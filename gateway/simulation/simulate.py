@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from gateway.errors import ConfigError, Problem
 from gateway.footprint.factors import load_factors
 from gateway.routing.readings import SECONDS_PER_HOUR
+from gateway.routing.signal_file import moment, read_signals
 from gateway.simulation.choice import Costs, Outage, means_of, policy
 from gateway.simulation.options import Actual, options_for
 from gateway.simulation.replay import STRATEGIES, replay_all
-from gateway.simulation.traces import moment, read_requests, read_signals
+from gateway.simulation.traces import read_requests
 from gateway.upstreams.deployment_file import load_deployments
 from gateway.upstreams.rules import Objective, Rules
 

@@ -1,32 +1,15 @@
-"""The files of a simulation: signals by zone and hour, and requests by time.
-
-Strict: a row that cannot be read is an error with its line, never skipped. Times are RFC 3339; one without an
-offset is UTC. Knows files, not strategies.
-"""
+"""The requests of a simulation: `time,images[,deferrable_hours]`, in a CSV file."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
-from gateway.routing.readings import SECONDS_PER_HOUR, hour_of, sane
+from gateway.routing.signal_file import csv_rows, moment, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-MAX_WATER_L_PER_KWH = 1000.0
-
-
-@dataclass(slots=True)
-class Trace:
-    """Hourly carbon (g/kWh) and, where the file has it, water (L/kWh) by zone and hour since 1970."""
-
-    carbon: dict[str, dict[int, float]] = field(default_factory=dict)
-    water: dict[str, dict[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +21,11 @@ class Arrival:
     deferrable_hours: float = 0.0
 
 
-def moment(text: str) -> float:
-    """Seconds of UTC since 1970. Raises ValueError."""
-    read = datetime.fromisoformat(text.strip())
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-
-
-def read_signals(path: Path) -> Trace:
-    """`zone,time,gco2_per_kwh[,water_l_per_kwh]`; an hour's rows are averaged. Raises ConfigError."""
-    sums: dict[str, dict[int, list[float]]] = {}
-    waters: dict[str, dict[int, list[float]]] = {}
-    problems: list[Problem] = []
-    for line, row in _rows(path, ("zone", "time", "gco2_per_kwh")):
-        try:
-            zone, hour = row["zone"].strip().upper(), hour_of(moment(row["time"]))
-            carbon = float(row["gco2_per_kwh"])
-            if not zone or not sane(carbon):
-                raise ValueError(f"{carbon:g} g/kWh is no grid's intensity" if zone else "zone is empty")
-            water = row.get("water_l_per_kwh") or ""
-            if water.strip():
-                litres = float(water)
-                if not 0 <= litres < MAX_WATER_L_PER_KWH:
-                    raise ValueError(f"{litres:g} L/kWh cannot be")
-                waters.setdefault(zone, {}).setdefault(hour, []).append(litres)
-        except ValueError as error:
-            problems.append(Problem(str(path), line, 1, str(error)))
-            continue
-        sums.setdefault(zone, {}).setdefault(hour, []).append(carbon)
-    _refuse(problems)
-    return Trace(_means(sums), _means(waters))
-
-
 def read_requests(path: Path) -> list[Arrival]:
     """`time,images[,deferrable_hours]`, in order of time. Raises ConfigError."""
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
-    for line, row in _rows(path, ("time", "images")):
+    for line, row in csv_rows(path, ("time", "images")):
         try:
             waits = (row.get("deferrable_hours") or "").strip()
             arrival = Arrival(moment(row["time"]), int(row["images"]), float(waits) if waits else 0.0)
@@ -84,39 +36,7 @@ def read_requests(path: Path) -> list[Arrival]:
             continue
         if arrival.images:
             arrivals.append(arrival)
-    _refuse(problems)
+    refuse(problems)
     if not arrivals:
         raise ConfigError([Problem(str(path), 1, 1, "there are no requests")])
     return sorted(arrivals, key=lambda arrival: arrival.at)
-
-
-def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ConfigError([Problem(str(path), 1, 1, f"column {', '.join(missing)} is missing")])
-            for row in reader:
-                if any(row[name] is None for name in needed):
-                    raise ConfigError([Problem(str(path), reader.line_num, 1, "the row is too short")])
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {error}")]) from None
-
-
-def _means(sums: dict[str, dict[int, list[float]]]) -> dict[str, dict[int, float]]:
-    return {
-        zone: {hour: sum(values) / len(values) for hour, values in hours.items()}
-        for zone, hours in sums.items()
-    }
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise ConfigError(problems[:50])
-
-
-def start_of(hour: int) -> float:
-    """The first second of an hour."""
-    return float(hour * SECONDS_PER_HOUR)

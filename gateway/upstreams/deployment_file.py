@@ -23,7 +23,7 @@ from gateway.upstreams.deployments import (
     Location,
     Pin,
 )
-from gateway.upstreams.rules import Rules, Weights
+from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName, Weights
 from gateway.yaml_tree import shown
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ OPENAI_IMAGE_MODELS = (
     "gpt-image-2.6-flare",
     "chatgpt-image-latest",
 )
+
+KEYED_SOURCES = frozenset({"eia", "electricity-maps", "entsoe", "watttime"})
+NAMED_AREA_SOURCES = frozenset({"carbon-aware-sdk", "watttime"})
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[!-~]{1,200}")
@@ -227,13 +230,36 @@ class RoutingSection(Section):
     unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
 
 
+class SourceSection(Section):
+    """One entry of `signals.sources:`."""
+
+    provider: SourceName
+    zones: Annotated[
+        tuple[Annotated[str, AfterValidator(_zone)], ...], BeforeValidator(_listed), AfterValidator(_once)
+    ] = ()
+    area: Word | None = None
+    key: Secret | None = None
+    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+
+
+class SignalsSection(Section):
+    """Where readings of the grid come from."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"stale", "hydro_ewif_l_per_kwh"})
+
+    kind: SignalKind = "average-lifecycle"
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_listed)] = ()
+    history: Word | None = None
+
+
 class DeploymentFile(Section):
     """The whole file."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"signals", "unknown_model"})
+    later: ClassVar[frozenset[str]] = frozenset({"unknown_model"})
 
     deployments: Annotated[list[DeploymentSection], Field(min_length=1)]
     routing: RoutingSection = RoutingSection()
+    signals: SignalsSection = SignalsSection()
 
 
 def load_deployments(
@@ -258,13 +284,14 @@ def load_deployments(
         if gpu is not None and known_gpu is not None and not known_gpu(gpu):
             message = f"there are no factors for GPU {shown(gpu)}"
             problems.append(document.problem(("deployments", index, "hardware", "gpu"), message))
-    problems += _needless_weights(document)
+    problems += _needless_weights(document) + _source_problems(document)
     if problems:
         raise ConfigError(in_order(problems))
     return DeploymentSet(
         deployments=tuple(_deployment(section) for section in document.content.deployments),
         rules=_rules(document.content.routing),
         version=f"sha256:{document.digest}",
+        signals=_signals(document.content.signals, path.parent),
     )
 
 
@@ -313,6 +340,28 @@ def _rules(section: RoutingSection) -> Rules:
         residency=section.residency,
         min_gain=section.min_gain,
         unknown_region=section.unknown_region,
+    )
+
+
+def _source_problems(document: Document[DeploymentFile]) -> list[Problem]:
+    problems = []
+    for index, source in enumerate(document.content.signals.sources):
+        location = ("signals", "sources", index)
+        if source.provider in KEYED_SOURCES and source.key is None:
+            problems.append(document.problem(location, f"{source.provider} needs a 'key'"))
+        if source.provider in NAMED_AREA_SOURCES and source.area is None:
+            message = f"{source.provider} needs an 'area': its own name of the zone"
+            problems.append(document.problem(location, message))
+        if source.area is not None and len(source.zones) != 1:
+            problems.append(document.problem((*location, "area"), "is the name of one zone: list just one"))
+    return problems
+
+
+def _signals(section: SignalsSection, directory: Path) -> Signals:
+    return Signals(
+        kind=section.kind,
+        sources=tuple(SignalSource(**dict(source)) for source in section.sources),
+        history=directory / section.history if section.history is not None else None,
     )
 
 

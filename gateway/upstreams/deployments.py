@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from gateway.upstreams.rules import Signals
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
@@ -83,6 +85,7 @@ class DeploymentSet:
     deployments: tuple[Deployment, ...]
     rules: Rules
     version: str
+    signals: Signals = field(default_factory=Signals)
 
     def serving(self, model: str) -> tuple[Deployment, ...]:
         """The interchangeable deployments behind a client's model name; empty when there are none."""

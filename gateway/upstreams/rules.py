@@ -1,4 +1,4 @@
-"""What the operator wants of routing: the objective, its limits, and how readily to change one's mind.
+"""What the operator wants of routing: the objective, its limits, how readily to change, and the signals.
 
 Plain values without behaviour, so that the ranking, the simulator and the deployments file agree on them.
 """
@@ -6,7 +6,12 @@ Plain values without behaviour, so that the ranking, the simulator and the deplo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import SecretStr
 
 Objective = Literal["carbon", "water", "weighted", "static"]
 UnknownRegion = Literal["pessimistic", "mix", "exclude"]
@@ -41,3 +46,41 @@ class Rules:
     min_gain: float = 0.05
     near_tie: float = NEAR_TIE
     unknown_region: UnknownRegion = "pessimistic"
+
+
+SourceName = Literal[
+    "carbon-aware-sdk",
+    "eia",
+    "electricity-maps",
+    "energinet",
+    "energy-charts",
+    "entsoe",
+    "neso",
+    "rte",
+    "watttime",
+]
+SignalKind = Literal["average-lifecycle", "average-direct", "marginal"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSource:
+    """A provider of grid signals; without `zones` it is asked for every zone that it has a name for.
+
+    `area` is the provider's own name of the one zone listed, where it cannot be derived.
+    """
+
+    provider: SourceName
+    zones: tuple[str, ...] = ()
+    area: str | None = None
+    key: SecretStr | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Where readings of the grid come from. `kind` is the one kind by which candidates are compared;
+    `history` is a file from which month x hour tables are learnt."""
+
+    kind: SignalKind = "average-lifecycle"
+    sources: tuple[SignalSource, ...] = ()
+    history: Path | None = None

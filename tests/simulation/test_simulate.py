@@ -1,92 +1,22 @@
-"""Whole simulations on traces that are made here, and the command around them."""
+"""Whole simulations on traces that are made here."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-import random
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from gateway.cli import app
 from gateway.errors import ConfigError
 from gateway.simulation.simulate import Question, Result, run
+from tests.simulation.traces import ZONES, example_files, write_deployments, write_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-START = datetime(2025, 3, 1, tzinfo=UTC)
-DAYS = 35
-
-
-def sunny(hour: int, noise: random.Random) -> float:
-    return 320 - 240 * max(0.0, math.sin((hour % 24 - 6) * math.pi / 12)) + noise.gauss(0, 10)
-
-
-def windy(hour: int, noise: random.Random) -> float:
-    return 230 + 110 * math.sin(hour * 2 * math.pi / 61) + noise.gauss(0, 12)
-
-
-def steady(level: float) -> Callable[[int, random.Random], float]:
-    return lambda _, noise: level + noise.gauss(0, level / 100)
-
-
-ZONES = {"ES": sunny, "IE": windy, "PL": steady(600)}
-
-
-def write_signals(path: Path, start: datetime, days: int, zones: dict[str, Any], seed: int = 1) -> Path:
-    noise = random.Random(seed)
-    with path.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["zone", "time", "gco2_per_kwh", "water_l_per_kwh"])
-        for zone, shape in zones.items():
-            for hour in range(days * 24):
-                time = (start + timedelta(hours=hour)).isoformat().replace("+00:00", "Z")
-                rows.writerow([zone, time, f"{max(5.0, shape(hour, noise)):.2f}", "1.5"])
-    return path
-
-
-def write_requests(path: Path, per_hour: float, days: float, images: int = 1) -> Path:
-    noise = random.Random(2)
-    at, end = 0.0, days * 24
-    with path.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["time", "images", "deferrable_hours"])
-        while (at := at + noise.expovariate(per_hour)) < end:
-            rows.writerow([(START + timedelta(hours=at)).isoformat(), images, 0])
-    return path
-
-
-def write_deployments(path: Path, zones: list[str], **routing: Any) -> Path:
-    listed = [
-        {
-            "id": zone.lower(),
-            "model": "m",
-            "upstream_model": "black-forest-labs/FLUX.1-dev",
-            "base_url": "http://images.example/v1",
-            "location": {"provider": "self", "zone": zone, "pin": "region"},
-            "hardware": {"gpu": "H100", "pue": 1.1, "wue_l_per_kwh": 0.1},
-        }
-        for zone in zones
-    ]
-    path.write_text(yaml.safe_dump({"deployments": listed, **({"routing": routing} if routing else {})}))
-    return path
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    return {
-        "signals": write_signals(tmp_path / "signals.csv", START, DAYS, ZONES),
-        "history": write_signals(tmp_path / "history.csv", START - timedelta(days=60), 60, ZONES, seed=7),
-        "requests": write_requests(tmp_path / "requests.csv", 2, DAYS),
-        "deployments": write_deployments(tmp_path / "deployments.yaml", list(ZONES)),
-    }
+    return example_files(tmp_path)
 
 
 def simulated(files: dict[str, Path], **options: Any) -> Result:
@@ -167,29 +97,6 @@ def test_the_rules_of_the_deployments_file_hold(files: dict[str, Path], tmp_path
     result = simulated(files, deployments=only_poland)
 
     assert list(result.strategies["policy"].by_deployment) == ["pl"]
-
-
-def test_the_command_prints_json_of_the_published_shape(files: dict[str, Path], tmp_path: Path) -> None:
-    chart = tmp_path / "chart.svg"
-    options = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-
-    answer = CliRunner().invoke(app, ["simulate", *options, "--plot", str(chart), "--json"])
-
-    assert answer.exit_code == 0, answer.output
-    shown = json.loads(answer.output)
-    assert set(shown["strategies"]) == {"even", "fixed", "policy", "optimum"}
-    for one in shown["strategies"].values():
-        assert {"gco2", "litres", "p95_s", "upstream_429", "switches"} <= set(one)
-    assert chart.read_text().startswith("<svg")
-
-
-def test_the_command_prints_a_table_for_people(files: dict[str, Path]) -> None:
-    options = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-
-    answer = CliRunner().invoke(app, ["simulate", *options])
-
-    assert answer.exit_code == 0, answer.output
-    assert "of the optimum's saving" in answer.output
 
 
 def test_zones_without_signals_are_named(files: dict[str, Path], tmp_path: Path) -> None:

@@ -282,7 +282,10 @@ class Ledger:
             await _REFUSE.run(self._redis, [refusals_key(org)], [hold_id, record, REFUSALS_KEPT])
 
     async def ping(self) -> None:
-        """Raise LedgerUnavailable unless the store answers in time."""
+        """Raise LedgerUnavailable unless the store answers in time and may be used."""
+        reason = self._trouble()
+        if reason is not None:
+            raise LedgerUnavailable(reason)
         async with self._call("ping"):
             await self._redis.ping()
 

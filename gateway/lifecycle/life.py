@@ -156,6 +156,7 @@ class Life:
                     plan.holds,
                     [matched.counter for matched in self._story.matched],
                     self._story.record(plan.routes[0], outcome="unknown"),
+                    policies=(self._configuration.policies.version, self._configuration.policies.written_ms),
                 )
             except WindowMoved as moved:
                 now = moment(moved.now_ms)

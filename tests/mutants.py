@@ -113,6 +113,14 @@ MUTANTS = (
         EXPIRY,
     ),
     Mutant(
+        "admits by older policies",
+        f"{LUA}/reserve.lua",
+        "if ARGV[7] ~= '' and newer and",
+        "if false and newer and",
+        RESERVE,
+        "older_policies",
+    ),
+    Mutant(
         "restores a known hold", f"{LUA}/restore.lua", "if state then", "if false then", LOSS, "brought_back"
     ),
     Mutant(
@@ -145,7 +153,13 @@ MUTANTS = (
         "fresh = list(entries)",
         ("tests/usage/test_journal.py", "tests/usage/test_storing.py"),
     ),
-    Mutant("no shield", f"{LIFE}/serve.py", "await asyncio.shield(life)", "await life", SERVE),
+    Mutant(
+        "no shield",
+        f"{LIFE}/serve.py",
+        "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
+        "await life",
+        (*SERVE, "tests/api/test_images.py"),
+    ),
     Mutant(
         "no mark before sending",
         f"{LIFE}/life.py",

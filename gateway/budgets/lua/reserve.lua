@@ -4,12 +4,14 @@
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
--- ARGV  9 JSON {"counters": [{"id", "bound", "buckets": [[start, end], [start, end]], "limits": [four]}],
+-- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four]}],
 --       "candidates": [{"central": [four], "high": [four]}]}; a limit of -1 is none
--- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters}
+-- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
+--          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay)}
 --       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
---       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left} | {"stale", newer version}
--- Invariant: spent + held + requested <= limit in every counter and dimension that is asked for; nothing
+--       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
+--       | {"stale", newer version}
+-- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
 
 local REMEMBER_POLICY_MS = 60000 -- so long after its last use newer policies keep older ones out; then it is a rollback
@@ -19,7 +21,7 @@ if hold[1] == 'P' then
   if hold[2] ~= ARGV[4] then
     return { 'conflict' }
   end
-  return { 'replay', tonumber(hold[3]), hold[4], hold[5] }
+  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {} }
 elseif hold[1] then
   return { 'gone', hold[1] }
 end
@@ -65,15 +67,17 @@ for i, wanted in ipairs(request.counters) do
 end
 
 local shortfalls = {}
-local chosen
+local chosen, unenforced
 for c, candidate in ipairs(request.candidates) do
   local before = #shortfalls
+  unenforced = {}
   for i, wanted in ipairs(request.counters) do
     local counter, amounts = counters[i], candidate[wanted.bound]
     for d = 1, DIMENSIONS do
       local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
       if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
-        shortfalls[#shortfalls + 1] =
+        local rows = wanted.enforced and shortfalls or unenforced
+        rows[#rows + 1] =
           { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
       end
     end
@@ -110,4 +114,4 @@ redis.call('HSET', KEYS[1], 't', int(now))
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_at', ARGV[8], 'policy_seen', int(now))
 end
-return { 'held', chosen, room_text, rows_text }
+return { 'held', chosen, room_text, rows_text, unenforced }

@@ -34,6 +34,7 @@ WHOLE = {
     "budgets/test_audit": "usage/archive",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
+    "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",

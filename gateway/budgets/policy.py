@@ -8,7 +8,7 @@ every file. Knows what a budget is. Refuses to know requests (`matching`), time 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.amounts import Bound, Dimension
     from gateway.budgets.policy_file import BudgetSection, Mode
+    from gateway.budgets.raises import Raised
     from gateway.budgets.windows import Window
 
 SUFFIXES = (".yaml", ".yml")
@@ -53,10 +54,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Every budget of a folder, in the order of files; `version` is a digest of the files' contents."""
+    """Every budget of a folder, in the order of files; `version` is a digest of the files' contents.
+
+    `raised` are the raises in force, by org and counter; they come from the budget store, not from files.
+    """
 
     budgets: tuple[Budget, ...]
     version: str
+    raised: Raised = field(default_factory=dict)
 
 
 def load_policies(directory: Path) -> PolicySet:

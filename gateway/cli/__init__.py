@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, serve, usage
+from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, serve, usage
 
 app = typer.Typer(
     name="ecogate",
@@ -21,3 +21,4 @@ app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(raises.app, name="raises")

@@ -48,6 +48,7 @@ WHOLE = {
     "faults/test_loss": "budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
+    "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",

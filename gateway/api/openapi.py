@@ -29,7 +29,7 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__
-from gateway.api.options import DEADLINE, INCLUDE, LONGEST_S
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
 from gateway.api.schemas import ESTIMATE, EVENTS, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
@@ -51,7 +51,7 @@ embodied in gCO2e, each for the whole request. All of them are estimates with a 
 TAGS = {
     "images": "The OpenAI side",
     "eco": "What was used, what is left, what a request would cost",
-    "admin": "API keys",
+    "admin": "API keys and raises of budgets",
     "system": "For operators and machines; no key needed",
 }
 ERROR_HEADERS = {
@@ -63,6 +63,10 @@ OPTIONS = {
     DEADLINE: (
         "Seconds in which the answer must be on its way",
         Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0, maximum=LONGEST_S),
+    ),
+    ALLOW_DOWNGRADE: (
+        "Whether the request may be made lighter to fit; left out, the policies decide",
+        Schema(type=OpenAPIType.STRING, enum=["true", "false"]),
     ),
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"

@@ -23,7 +23,7 @@ from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
-from gateway.api.images import images_router
+from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
 from gateway.api.system import Readiness, healthz, metrics, readyz
@@ -95,7 +95,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
     dashboard, docs = pages(), documentation()
     app = Litestar(
         route_handlers=[
-            images_router(max_json_bytes=settings.max_json_bytes),
+            *images_routers(max_json_bytes=settings.max_json_bytes, max_form_bytes=settings.max_form_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
             admin_router(),
@@ -212,6 +212,7 @@ class Running:
                 upstreams=upstreams,
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+                max_edit_json_bytes=settings.max_edit_json_bytes,
             )
             reader = connect(redis_url, timeout_ms=CONSUMER_TIMEOUT_MS)
             stack.push_async_callback(reader.aclose)

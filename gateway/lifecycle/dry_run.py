@@ -58,6 +58,19 @@ async def dry_run(
     return answer
 
 
+async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest) -> None:
+    """Raises the refusal when not even `least`, the least that a request can ask for, would be admitted.
+
+    Nothing is held: what is not refused here may be refused when it is known in full.
+    """
+    configuration = images.configuration()
+    plan = images.plan(configuration, subject, least)
+    matched, balances = await _balances(images, configuration, subject, least)
+    verdict = first_that_fits(plan.holds, balances)
+    if not isinstance(verdict, int):
+        raise refusal(verdict, matched, subject, now=datetime.now(UTC))
+
+
 async def _balances(
     images: Images, configuration: Configuration, subject: Subject, request: ImageRequest
 ) -> tuple[list[MatchedBudget], list[Balance]]:

@@ -53,6 +53,7 @@ class Images:
     upstreams: Upstreams
     telemetry: Telemetry
     max_answer_bytes_per_image: int
+    max_edit_json_bytes: int
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
@@ -104,6 +105,7 @@ class Images:
             outcome, status = "delivered", served.answer.status
             return served
         finally:
+            ask.request.close()
             duration_s = time.monotonic() - ask.started
             self.telemetry.answered(
                 route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s

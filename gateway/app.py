@@ -171,7 +171,11 @@ class Running:
         self._files = Reloading(
             configuration,
             read=lambda: read_configuration(settings),
-            paths=[path for path in (settings.deployments, settings.policies) if path is not None],
+            paths=[
+                path
+                for path in (settings.deployments, settings.policies, settings.factors)
+                if path is not None
+            ],
         )
         self._span_exporter = span_exporter
         self._parts: dict[str, Any] = {}

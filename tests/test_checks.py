@@ -59,3 +59,35 @@ def test_a_grid_factor_grows_old() -> None:
 
     assert problems
     assert all("stale" in problem.message for problem in problems)
+
+
+def test_an_operators_factors_are_checked_with_everything_else(tmp_path: Path) -> None:
+    old = tmp_path / "factors.yaml"
+    old.write_text(
+        "grid:\n  - {zone: ZZ, country: Nowhere, gco2e_per_kwh: 5, source: our utility, year: 2019}\n"
+    )
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("constants: &all []\ngpus: *all\n")
+
+    [problem] = check(None, None, old, year=YEAR)
+    assert (problem.line, "older than 3 years" in problem.message) == (2, True)
+    assert {Path(one.file).name for one in check(None, BAD, bad, year=YEAR)} == {"bad.yaml", BAD.name}
+
+
+def test_an_operators_zone_and_gpu_are_known_to_their_deployments(tmp_path: Path) -> None:
+    deployments = tmp_path / "deployments.yaml"
+    deployments.write_text(
+        "deployments:\n"
+        "  - id: one\n"
+        "    model: m\n"
+        "    base_url: http://127.0.0.1/v1\n"
+        "    location: {zone: ZZ}\n"
+        "    hardware: {gpu: Abacus}\n"
+    )
+    factors = tmp_path / "factors.yaml"
+    factors.write_text(
+        "grid:\n  - {zone: ZZ, country: Nowhere, gco2e_per_kwh: 5, source: our utility, year: 2026}\n"
+        "gpus:\n  - {id: Abacus, tdp_w: 5, bf16_tflops: 1, source: our bench, year: 2026}\n"
+    )
+
+    assert check(None, deployments, factors, year=YEAR) == []

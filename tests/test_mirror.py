@@ -10,10 +10,11 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "life plan story failures dry_run account delivery",
+    "lifecycle/test_serve": "plan story failures dry_run account delivery",
     "lifecycle/test_streams": "annotation relay",
+    "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
-    "api/test_images": "errors",
+    "api/test_images": "bodies errors models serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
@@ -21,17 +22,23 @@ THROUGH = {
     # One estimate uses every method, coefficient and bound.
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
-    "upstreams/test_client": "answers deployments dialects/openai refusals",
+    "upstreams/test_client": "answers bodies deployments refusals",
+    "upstreams/dialects/test_dialect": (
+        "azure localai openai registry sdcpp together vllm_omni xinference"
+    ),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
     "usage/test_journal": "record",
     "images/test_skeleton": "pixels",
-    "demo/test_standin": "streaming",
+    "images/test_edits": "form values",
+    "demo/test_standin": "forms streaming",
 }
 WHOLE = {
     "test_app": "settings",
     "budgets/test_audit": "usage/archive",
     "lifecycle/test_streams": "api/options",
+    "lifecycle/test_ladder": "images/lighter",
+    "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",
 }

@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException
 
 from gateway import telemetry as names
 from gateway.api.door import STATE_KEY
-from gateway.api.options import deadline, wants_footprint
+from gateway.api.options import allows_downgrade, deadline, wants_footprint
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded
 from gateway.lifecycle.ask import Ask, ClientGone
@@ -57,6 +57,7 @@ async def answered(
                         retry_count=_retry_count(headers.get("x-stainless-retry-count")),
                         deadline_s=deadline(headers),
                         include_footprint=wants_footprint(headers),
+                        allow_downgrade=allows_downgrade(headers),
                     )
                 )
         except ApiError as error:

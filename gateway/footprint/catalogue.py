@@ -52,6 +52,7 @@ class Resolved:
     quality: str | None
     steps: int
     passes: int
+    steps_assumed: bool
     assumptions: tuple[str, ...]
 
     @property
@@ -84,7 +85,12 @@ def resolve(work: ImageWork, factors: FactorSet) -> Resolved:
     quality = _quality(work.quality, rule, told)
     steps = _steps(work, model, told) if model.kind == "diffusion" else work.steps or 0
     passes = _passes(work, model, steps)
-    return Resolved(found, width, height, quality, steps, passes, tuple(told))
+    assumed = model.kind == "diffusion" and not _given(work.steps)
+    return Resolved(found, width, height, quality, steps, passes, assumed, tuple(told))
+
+
+def _given(steps: int | None) -> bool:
+    return steps is not None and steps >= 1
 
 
 def _size(work: ImageWork, model: Model, rule: TokenRule | None, told: list[str]) -> tuple[int, int]:
@@ -112,7 +118,7 @@ def _quality(asked: str | None, rule: TokenRule | None, told: list[str]) -> str 
 
 def _steps(work: ImageWork, model: Model, told: list[str]) -> int:
     steps = work.steps
-    if steps is None or steps < 1:
+    if steps is None or not _given(steps):
         steps = model.steps or STEPS_UNKNOWN
         told.append(f"Steps not given: {steps}, the server's default for {model.id}.")
     if work.strength is not None and work.input_images:

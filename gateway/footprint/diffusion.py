@@ -47,7 +47,7 @@ def diffusion_energy(work: ImageWork, resolved: Resolved, site: Site, factors: F
     model = resolved.found.model
     architecture = model.architecture or ""
     hardware = find_hardware(site, factors)
-    inputs = max(0, work.input_images)
+    inputs, partials = max(0, work.input_images), max(0, work.partial_images)
     conditions = Conditions(
         architecture=architecture,
         pixels=resolved.pixels,
@@ -56,7 +56,7 @@ def diffusion_energy(work: ImageWork, resolved: Resolved, site: Site, factors: F
         batch=hardware.batch,
         precision=hardware.precision,
         sequence=1.0 + (inputs if model.inputs_in_sequence else 0),
-        vae_runs=1.0 + inputs * factors.constants["vae.encode_per_decode"].value,
+        vae_runs=1.0 + partials + inputs * factors.constants["vae.encode_per_decode"].value,
     )
     each_wh = formula_wh(conditions, hardware.gpu, factors)
     measured = calibration(conditions, hardware.gpu.gpu.id, factors)
@@ -112,6 +112,7 @@ def _terms(
         "guessed": resolved.found.guessed,
         "uncounted_size": not smallest <= resolved.pixels <= largest,
         "input_images": inputs > 0,
+        "steps_assumed": resolved.steps_assumed,
     }
     return tuple(term for term, needed in applies.items() if needed)
 

@@ -58,6 +58,7 @@ class Calibration:
     gpu_s_per_wh: float | None
 
 
+@lru_cache(maxsize=4096)
 def tflop_per_forward(architecture: str, pixels: float, factors: FactorSet) -> float:
     """TFLOP of one forward; between counted sizes on a straight line in log-log, whatever the aspect."""
     derived = factors.architectures.get(architecture)
@@ -73,7 +74,6 @@ def counted_range(architecture: str, factors: FactorSet) -> tuple[float, float]:
     return points[0][0], points[-1][0]
 
 
-@lru_cache(maxsize=4096)
 def _interpolated(counted: CountedFlops, pixels: float) -> float:
     points = counted.points
     index = next((i for i, (size, _) in enumerate(points[1:], 1) if pixels <= size), len(points) - 1)

@@ -35,13 +35,20 @@ def grid_row(zone: str | None, factors: FactorSet) -> tuple[GridZone | None, boo
         return by_iso3[zone], True
     head, _, rest = zone.partition("-")
     head = COUNTRY_ALIASES.get(head, head)
-    row = factors.grid.get(head) or by_iso3.get(head)
-    return row, row is not None and not rest
+    if row := factors.grid.get(head) or by_iso3.get(head):
+        return row, not rest
+    named = _by_name(factors).get(zone)
+    return named, named is not None
 
 
 @lru_cache(maxsize=8)
 def _by_iso3(factors: FactorSet) -> Mapping[str, GridZone]:
     return {row.iso3: row for row in factors.grid.values() if row.iso3}
+
+
+@lru_cache(maxsize=8)
+def _by_name(factors: FactorSet) -> Mapping[str, GridZone]:
+    return {row.country.upper(): row for row in factors.grid.values() if row.iso3}
 
 
 def intensity(
@@ -101,5 +108,6 @@ def ewif(row: GridZone, factors: FactorSet, told: list[str]) -> Known:
         unit,
         factors.source_title(row.ewif_source or ""),
         row.ewif_year,
+        "consumption",
     )
     return Known(use, spread(factors, name))

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 DEFAULT_GPU = "H100"
 Precision = Literal["bf16", "fp32", "quantised"]
-FP32 = frozenset({"fp32", "float32", "tf32", "float", "full", "32"})
-BF16 = frozenset({"bf16", "bfloat16", "fp16", "float16", "half", "16", "bf16-mixed"})
+FP32 = frozenset({"fp32", "float32", "f32", "tf32", "float", "full", "32", "32bit", "single"})
+BF16 = frozenset({"bf16", "bfloat16", "fp16", "float16", "f16", "half", "16", "16bit", "mixed", "autocast"})
+QUANTISED = re.compile(
+    r"(fp|f|float|int|nvfp|mxfp|nf|w)[468](?!\d)|q[2-8](?!\d)|[468](bit|$)|gguf|awq|gptq|quant|svdq"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,15 @@ def find_hardware(site: Site, factors: FactorSet) -> Hardware:
     precision, understood = precision_of(site.precision)
     terms, told = [], []
     if site.precision is None:
-        told.append("Precision not given: bf16.")
+        told.append("Precision not given: bf16, with wider bounds.")
+        terms.append("precision_unknown")
     elif not understood:
         told.append("Precision not understood: counted like bf16, with wider bounds.")
     if precision == "quantised":
         terms.append("quantised")
     if site.batch is None:
-        told.append("Batch not given: 1, the least efficient.")
+        told.append("Batch not given: 1, the least efficient, with wider bounds below.")
+        terms.append("batch_unknown")
     extra = max(1, site.num_gpus or 1) - 1
     if extra:
         terms.append("shared")
@@ -109,17 +114,20 @@ def find_gpu(name: str | None, factors: FactorSet) -> Gpu | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def precision_of(name: str | None) -> tuple[Precision, bool]:
-    """The precision class of any spelling, and whether the name was understood; None means bf16."""
-    plain = (name or "bf16").strip().lower()
-    if plain in FP32:
+    """The precision class of any spelling, and whether the name was understood; None means bf16.
+
+    Of several words (`fp16/bf16`, `fp32/TF32`) a quantised one wins, then one of 32 bits.
+    """
+    words = re.findall(r"[a-z0-9]+", (name or "bf16").lower())
+    if any(QUANTISED.match(word) for word in words):
+        return "quantised", True
+    if FP32.intersection(words):
         return "fp32", True
-    if plain in BF16:
+    if BF16.intersection(words):
         return "bf16", True
-    known = plain.startswith(
-        ("fp8", "fp4", "int8", "int4", "nvfp4", "mxfp", "q4", "q5", "q6", "q8", "nf4", "float8", "gguf")
-    )
-    return "quantised", known
+    return "quantised", False
 
 
 @lru_cache(maxsize=256)

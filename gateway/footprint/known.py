@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.footprint.bands import Spread
@@ -25,6 +26,7 @@ class Known:
         return self.use.value
 
 
+@lru_cache(maxsize=1024)
 def spread(factors: FactorSet, term: str) -> Spread:
     """A spread term of the factor set by its id."""
     entry = factors.spreads[term]

@@ -8,7 +8,7 @@ Refuses to know models and GPUs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,9 @@ class Place:
     warnings: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def find_place(site: Site, factors: FactorSet) -> Place:
     """The factors of a site; `site`'s own values win over disclosures."""
-    return _find_place(replace(site, gpu=None, num_gpus=None, precision=None, batch=None), factors)
-
-
-@lru_cache(maxsize=4096)
-def _find_place(site: Site, factors: FactorSet) -> Place:
     told: list[str] = []
     warned: list[str] = []
     provider = (site.provider or "").strip().lower()
@@ -127,7 +123,7 @@ def _region(
         if not provider and namesakes:
             warned.append("ambiguous_region: several providers have a region of this name; name one.")
             return None
-    if provider not in ON_PREMISES:
+    if provider not in ON_PREMISES and not site.zone:
         warned.append(
             "unknown_region: no factors for this region; the provider's or the industry's are used."
         )

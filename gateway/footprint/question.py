@@ -22,8 +22,11 @@ SIZE = re.compile(r"\s*([1-9]\d{1,4})\s*[xX*]\s*([1-9]\d{1,4})\s*")
 PASSES = (1, 2)
 
 
-def _open(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in ("", "auto") else value
+def _said(key: str, value: object) -> bool:
+    """Whether a value is one; `null`, nothing and `auto` leave a key open, but `auto` may name a model."""
+    if isinstance(value, str) and key != "model":
+        return value.strip().lower() not in ("", "auto")
+    return value is not None
 
 
 def _no_truth(value: object) -> object:
@@ -39,7 +42,7 @@ def _size(value: object) -> object:
     return value
 
 
-Word = Annotated[str, BeforeValidator(_open), Field(max_length=200)]
+Word = Annotated[str, Field(max_length=200)]
 Count = Annotated[int, BeforeValidator(_no_truth)]
 Amount = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
 
@@ -56,7 +59,7 @@ class Question(BaseModel):
 
     id: Annotated[str, Field(max_length=200)] | int | None = None
     model: Annotated[str, Field(min_length=1, max_length=300)]
-    size: Annotated[Word | None, BeforeValidator(_size), BeforeValidator(_open)] = None
+    size: Annotated[Word, BeforeValidator(_size)] | None = None
     quality: Word | None = None
     steps: Annotated[Count, Field(ge=1, le=10_000)] | None = None
     cfg: Annotated[Amount, Field(ge=0, le=100)] | None = None
@@ -121,7 +124,7 @@ class Question(BaseModel):
 
 def read_question(fields: Mapping[str, Any]) -> Question:
     """The question in a JSON object. Raises `InvalidRequest` with every mistake by its key."""
-    known = {name: value for name, value in fields.items() if value is not None}
+    known = {name: value for name, value in fields.items() if _said(name, value)}
     try:
         return Question.model_validate(known)
     except ValidationError as error:

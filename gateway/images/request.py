@@ -32,10 +32,10 @@ KNOWN = frozenset(
         "prompt", "model", "n", "size", "quality", "complexity", "background", "moderation", "output_format",
         "output_compression", "frame_count", "frame_duration_ms", "partial_images", "stream",
         "response_format", "style", "user", "safety_identifier", "width", "height", "seed", "negative_prompt",
-        "guidance_scale", "true_cfg_scale", "input_fidelity", "strength", "image", "images", "mask",
-        *STEP_NAMES,
+        "guidance_scale", "true_cfg_scale", "input_fidelity", *STEP_NAMES,
     }
 )  # fmt: skip
+KNOWN_IN_EDITS = KNOWN | {"strength", "image", "images", "mask"}
 UNPRICED = frozenset(
     {
         "svg", "num_images", "num_images_per_prompt", "num_outputs", "number_of_images", "samples",
@@ -91,7 +91,8 @@ class ImageRequest:
 
     def unknown_fields(self) -> list[str]:
         """The names in the body that this version does not know, in the order they were written."""
-        return [name for name in self.fields if name not in KNOWN]
+        known = KNOWN if self.route == "images.generate" else KNOWN_IN_EDITS
+        return [name for name in self.fields if name not in known]
 
     def close(self) -> None:
         """Lets go of uploaded files."""

@@ -73,16 +73,10 @@ def form_body(form: Form, fields: Mapping[str, Any]) -> Body:
         if isinstance(part.value, File):
             pieces += [_file_head(boundary, part.name, part.value), part.value, b"\r\n"]
         elif part.name in fields:
-            value = part.value if part.name not in own else _text_of(own, fields, part.name)
+            value = _text(fields[part.name])
             pieces.append(_head(boundary, part.name) + b"\r\n\r\n" + value.encode() + b"\r\n")
     pieces.append(f"--{boundary}--\r\n".encode())
     return Body(f"multipart/form-data; boundary={boundary}", FormContent(form, tuple(pieces)))
-
-
-def _text_of(own: Mapping[str, str], fields: Mapping[str, Any], name: str) -> str:
-    """The client's own spelling, unless the field is a text that was replaced."""
-    value = fields[name]
-    return value if isinstance(value, str) else own[name]
 
 
 def _text(value: object) -> str:

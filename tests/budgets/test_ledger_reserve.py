@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,3 +276,23 @@ async def test_a_layout_of_another_version_is_refused(ledger: Ledger, redis: Red
 
     with pytest.raises(LedgerUnavailable, match="layout 99"):
         await ledger.reserve(ORG, "h1", [charge(1)], [], RECORD)
+
+
+async def test_a_counter_that_is_not_enforced_counts_and_reports_but_refuses_nothing(
+    ledger: Ledger, redis: Redis
+) -> None:
+    watched = replace(counter("watched", images=1), enforced=False)
+    firm = counter("firm", images=5)
+
+    first = await ledger.reserve(ORG, "h1", [charge(images=1)], [watched, firm], RECORD)
+    second = await ledger.reserve(ORG, "h2", [charge(images=2)], [watched, firm], RECORD)
+    third = await ledger.reserve(ORG, "h3", [charge(images=3)], [watched, firm], RECORD)
+
+    assert isinstance(first, Held)
+    assert isinstance(second, Held)
+    assert isinstance(third, Denied)
+    assert first.exceeded == ()
+    (row,) = second.exceeded
+    assert (row.counter.id, row.limit, row.used, row.held, row.requested) == (watched.id, 1, 0, 1, 2)
+    assert [row.counter.id for row in third.rows] == [firm.id]
+    assert (await stored(redis, watched))["h4"] == 3

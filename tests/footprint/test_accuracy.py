@@ -33,7 +33,12 @@ def predict(row: dict[str, str], factors: FactorSet) -> Footprint:
         steps=int(row["steps"]),
         guidance_passes=int(row["passes"]),
     )
-    site = Site(gpu=row["gpu"], precision=row["precision"], batch=int(row["batch"]))
+    site = Site(
+        gpu=row["gpu"],
+        precision=row["precision"],
+        batch=int(row["batch"]),
+        num_gpus=int(row.get("num_gpus", "1")),
+    )
     return estimate(work, site, factors)
 
 
@@ -77,6 +82,33 @@ def test_a_model_left_out_is_predicted_from_its_work() -> None:
     assert sum(covered) / len(covered) >= 0.90
 
 
+def test_a_network_without_any_calibration_is_predicted_from_its_work() -> None:
+    """The formula alone, on every measurement of batches of one to eight."""
+    formula, errors, covered = replace(load_factors(), anchors={}), [], []
+    for row in rows("measured_public.csv"):
+        if int(row["batch"]) > 8:
+            continue
+        energy, measured = gpu_energy(predict(row, formula)), float(row["gpu_wh"])
+        errors.append(abs(energy.central / measured - 1))
+        covered.append(energy.low <= measured <= energy.high)
+
+    assert median(errors) <= 0.10
+    assert max(errors) <= 0.40
+    assert sum(covered) / len(covered) >= 0.90
+
+
+def test_one_image_over_several_gpus_is_within_its_band() -> None:
+    factors, errors, covered = load_factors(), [], []
+    for row in rows("measured_shared.csv"):
+        energy, measured = gpu_energy(predict(row, factors)), float(row["gpu_wh"])
+        errors.append(abs(energy.central / measured - 1))
+        covered.append(energy.low <= measured <= energy.high)
+
+    assert len(errors) >= 30
+    assert median(errors) <= 0.15
+    assert sum(covered) / len(covered) >= 0.90
+
+
 def test_every_public_measurement_lies_in_the_band_of_its_estimate() -> None:
     factors, covered, errors = load_factors(), [], []
     for row in rows("measured_public.csv"):
@@ -102,6 +134,6 @@ def test_a_gpu_left_out_is_predicted_from_the_other_gpus() -> None:
 
 
 def test_measured_rows_name_their_source() -> None:
-    assert all(
-        row["source"] for name in ("measured_public.csv", "validation_points.csv") for row in rows(name)
-    )
+    names = ("measured_public.csv", "measured_shared.csv", "validation_points.csv")
+
+    assert all(row["source"] for name in names for row in rows(name))

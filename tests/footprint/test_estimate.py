@@ -294,7 +294,11 @@ def test_every_estimate_is_finite_positive_and_ordered(work: ImageWork, site: Si
 def test_more_work_never_costs_less(work: ImageWork, site: Site, more: int) -> None:
     """Larger at the same shape: gpt-image-2 gives a wide picture fewer tokens than a square one."""
     base = run(work, site).energy_wh.central * (1 - 1e-9)
-    larger = [replace(work, n=work.n + more), replace(work, frames=work.frames + more)]
+    larger = [
+        replace(work, n=work.n + more),
+        replace(work, frames=work.frames + more),
+        replace(work, partial_images=work.partial_images + more),
+    ]
     if work.strength is None or work.input_images:
         larger.append(replace(work, input_images=work.input_images + more))
     if work.steps:

@@ -9,7 +9,7 @@ from gateway.footprint.places import find_place, zone_country
 from gateway.footprint.quantities import Site
 
 
-@pytest.mark.parametrize("zone", ["FR", "fr", "FRA", " FR ", "FR-COR"])
+@pytest.mark.parametrize("zone", ["FR", "fr", "FRA", " FR ", "FR-COR", "France"])
 def test_a_zone_leads_to_its_country(zone: str) -> None:
     row = zone_country(zone, load_factors())
 
@@ -138,6 +138,7 @@ def test_a_region_that_nobody_knows_is_told() -> None:
 
     assert place.warnings[0].startswith("unknown_region:")
     assert place.pue.use.id == "pue.aws.*"
+    assert not find_place(Site(provider="aws", region="mars-north-1", zone="SE"), load_factors()).warnings
 
 
 def test_a_market_value_stands_beside_and_changes_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
-from tests.lifecycle.test_edits import RED
+from tests.images.test_edits import RED
 from tests.running import MODEL, UPSTREAM_MODEL, Gateway, gateway_running
 
 if TYPE_CHECKING:

@@ -173,6 +173,9 @@ def read_reserved(
         case "clock":
             msg = f"the budget store's clock went back from {answer[2]} to {answer[1]} ms"
             raise LedgerUnavailable(msg)
+        case "grace":
+            msg = f"another server of the budget store took over; it admits again in {answer[1]} ms"
+            raise LedgerUnavailable(msg)
         case verdict:
             msg = f"the budget store keeps no ledger for org {org} ({verdict})"
             raise LedgerUnavailable(msg)

@@ -200,12 +200,14 @@ class Life:
         if ask.gone.is_set():
             await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
+        record = self._story.record(route, outcome="unknown")
         try:
-            await self._ledger.dispatch(ask.subject.org, ask.id, self._story.record(route, outcome="unknown"))
+            await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
             await self._account.release(route, outcome="not_started", status=503)
             raise failures.store_unavailable() from error
         self._dispatched = route
+        self._account.sent(record)
 
     async def _attempt(self, route: Route, number: int) -> UpstreamAnswer | UpstreamStream:
         """One try at a deployment, with its span and its line in the record."""

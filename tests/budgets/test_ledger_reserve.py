@@ -261,14 +261,19 @@ async def test_consumers_can_read_an_orgs_streams_before_anything_is_settled(
         assert group["name"] == "sql"
 
 
-async def test_a_store_that_lost_an_orgs_ledger_gets_a_new_one(ledger: Ledger, redis: Redis) -> None:
+async def test_a_store_that_lost_an_orgs_ledger_admits_nothing(ledger: Ledger, redis: Redis) -> None:
     await held(ledger, "h1", charge(1))
     await redis.flushall()
 
-    await held(ledger, "h2", charge(1))
-
-    assert {ORG} == await redis.smembers(ORGS)
-    assert await redis.hget("eg:{acme}:meta", "epoch")
+    for call in (
+        ledger.reserve(ORG, "h2", [charge(1)], [], RECORD),
+        ledger.settle(ORG, "h1", charge(1), RECORD),
+        ledger.release(ORG, "h1", RECORD),
+        ledger.balances(ORG, [counter(energy=10)]),
+    ):
+        with pytest.raises(LedgerUnavailable, match="lost the ledger of org acme"):
+            await call
+    assert await redis.keys(f"eg:{{{ORG}}}:*") == []
 
 
 async def test_a_layout_of_another_version_is_refused(ledger: Ledger, redis: Redis) -> None:

@@ -23,9 +23,7 @@ THROUGH = {
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
     "upstreams/test_client": "answers bodies deployments refusals",
-    "upstreams/dialects/test_dialect": (
-        "azure localai openai registry sdcpp together vllm_omni xinference"
-    ),
+    "upstreams/dialects/test_dialect": ("azure localai openai registry sdcpp together vllm_omni xinference"),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
     "usage/test_journal": "record",

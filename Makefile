@@ -25,6 +25,14 @@ demo: $(STAMPS)/demo ## start everything on this machine, send images, show the 
 test: $(STAMPS)/dev ## run the whole test suite (PYTEST_ARGS=...)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: contract
+contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
+	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
+
+$(STAMPS)/clients: tests/contract/install.sh tests/contract/node/package-lock.json $(STAMPS)/dev
+	@PYTHON=$(PYTHON) tests/contract/install.sh $(CURDIR)/$(VENV)/clients
+	@touch $@
+
 .PHONY: check
 check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, the files that ship
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.grid import grid_router
-from gateway.api.images import images_router
+from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
 from gateway.api.raises import raises_router
@@ -107,7 +107,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
     dashboard, docs = pages(), documentation()
     app = Litestar(
         route_handlers=[
-            images_router(max_json_bytes=settings.max_json_bytes),
+            *images_routers(max_json_bytes=settings.max_json_bytes, max_form_bytes=settings.max_form_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
             grid_router(),
@@ -244,6 +244,7 @@ class Running:
                 upstreams=upstreams,
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+                max_edit_json_bytes=settings.max_edit_json_bytes,
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)

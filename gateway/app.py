@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -25,14 +26,16 @@ from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
 from gateway.api.grid import grid_router
-from gateway.api.images import images_router
+from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
+from gateway.api.raises import raises_router
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
+from gateway.budgets.raises import RaiseBook
 from gateway.dashboard.pages import documentation, pages
-from gateway.errors import ConfigError, Problem, StoreError
+from gateway.errors import ConfigError, LedgerUnavailable, Problem, StoreError
 from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import load_factors
 from gateway.footprint.hardware import find_gpu
@@ -104,11 +107,12 @@ def routes(settings: Settings, running: Running) -> Litestar:
     dashboard, docs = pages(), documentation()
     app = Litestar(
         route_handlers=[
-            images_router(max_json_bytes=settings.max_json_bytes),
+            *images_routers(max_json_bytes=settings.max_json_bytes, max_form_bytes=settings.max_form_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
             grid_router(),
             admin_router(),
+            raises_router(),
             healthz,
             readyz,
             metrics,
@@ -172,7 +176,7 @@ def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
 class Running:
     """The parts of one process, from `open` to its end."""
 
-    PARTS = ("configuration", "images", "keys", "ledger", "readiness", "telemetry", "usage")
+    PARTS = ("configuration", "images", "keys", "ledger", "raises", "readiness", "telemetry", "usage")
 
     def __init__(
         self, settings: Settings, configuration: Configuration, span_exporter: SpanExporter | None
@@ -223,6 +227,9 @@ class Running:
                 grace_ms=grace_ms(redis_url),
                 trouble=lambda: watch.trouble,
             )
+            raises = RaiseBook(redis, timeout_ms=settings.store_timeout_ms, changed=self._files.raised)
+            with contextlib.suppress(LedgerUnavailable):
+                await raises.read()
             upstreams = Upstreams(
                 connect_timeout_s=settings.upstream_connect_timeout_s,
                 read_timeout_s=settings.upstream_read_timeout_s,
@@ -237,6 +244,7 @@ class Running:
                 upstreams=upstreams,
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
+                max_edit_json_bytes=settings.max_edit_json_bytes,
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
@@ -249,6 +257,7 @@ class Running:
                 "images": images,
                 "keys": keys,
                 "ledger": ledger,
+                "raises": raises,
                 "readiness": Readiness(
                     {
                         "ledger": ledger.ping,
@@ -267,6 +276,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
+            self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
             try:
                 yield

@@ -14,7 +14,7 @@ THROUGH = {
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
-    "api/test_images": "errors",
+    "api/test_images": "bodies errors models serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
@@ -22,7 +22,8 @@ THROUGH = {
     # One estimate uses every method, coefficient and bound.
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
-    "upstreams/test_client": "answers deployments dialects/openai refusals",
+    "upstreams/test_client": "answers bodies deployments refusals",
+    "upstreams/dialects/test_dialect": ("azure localai openai registry sdcpp together vllm_omni xinference"),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
     "usage/test_journal": "record",
@@ -38,7 +39,8 @@ THROUGH = {
         "providers/energy_charts providers/entsoe providers/fuels providers/neso providers/rte "
         "providers/source providers/watttime"
     ),
-    "demo/test_standin": "streaming",
+    "images/test_edits": "form values",
+    "demo/test_standin": "forms streaming",
 }
 WHOLE = {
     "test_app": "settings",
@@ -48,6 +50,7 @@ WHOLE = {
     "faults/test_loss": "budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
+    "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "lifecycle/test_serve": "telemetry",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, serve, simulate, usage
+from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, serve, simulate, usage
 
 app = typer.Typer(
     name="ecogate",
@@ -22,3 +22,4 @@ app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(raises.app, name="raises")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.amounts import Charge, Dimension, to_hold
 from gateway.budgets.matching import counters_for
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
 from gateway.images.request import read_size
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
+from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,11 @@ def make_plan(
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"
+        )
+    deployments = tuple(one for one in deployments if dialect_of(one).offers(request))
+    if not deployments:
+        raise InvalidRequest(
+            "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     ranking = rank(
         [
@@ -189,8 +195,10 @@ def work(request: ImageRequest, deployment: Deployment) -> ImageWork:
         quality=request.quality or deployment.defaults.quality,
         steps=request.steps or deployment.defaults.steps,
         guidance_passes=request.guidance_passes,
+        strength=request.strength,
         partial_images=request.partial_images,
         frames=request.frames,
+        input_images=request.input_images,
     )
 
 

@@ -55,6 +55,7 @@ class Images:
     upstreams: Upstreams
     telemetry: Telemetry
     max_answer_bytes_per_image: int
+    max_edit_json_bytes: int
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -113,6 +114,7 @@ class Images:
             outcome, status = "delivered", served.answer.status
             return served
         finally:
+            ask.request.close()
             duration_s = time.monotonic() - ask.started
             self.telemetry.answered(
                 route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.documents import Document, Secret, Section, in_order, read_document, unsupported, wrong
+from gateway.documents import Document, Secret, Section, in_order, read_document, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
     Defaults,
     Deployment,
     DeploymentSet,
+    DialectName,
     Hardware,
     Location,
     Pin,
@@ -184,10 +185,9 @@ class DeploymentSection(Section):
     base_url: Annotated[str, AfterValidator(_base_url)]
     api_key: Secret | None = None
     upstream_model: Annotated[str, AfterValidator(_model_name)] | None = None
-    dialect: Annotated[
-        Literal["openai"],
-        unsupported("azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together"),
-    ] = "openai"
+    dialect: DialectName = "openai"
+    api_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,40}$")] | None = None
+    drop_params: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], ...] = ()
     location: LocationSection = LocationSection()
     hardware: HardwareSection = HardwareSection()
     defaults: DefaultsSection = DefaultsSection()
@@ -373,6 +373,8 @@ def _deployment(section: DeploymentSection) -> Deployment:
         api_key=section.api_key,
         upstream_model=section.upstream_model,
         dialect=section.dialect,
+        api_version=section.api_version,
+        drop_params=frozenset(section.drop_params),
         location=Location(**dict(section.location)),
         hardware=Hardware(**dict(section.hardware)),
         defaults=Defaults(**dict(section.defaults)),

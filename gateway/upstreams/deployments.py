@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from gateway.upstreams.rules import Rules
 
+DialectName = Literal[
+    "openai", "azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together", "xai"
+]
 Pin = Literal["region", "datazone", "global", "unknown"]
 
 
@@ -56,8 +59,9 @@ class Deployment:
 
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
-    catalogue is asked for: the upstream's name if there is one, else the client's.
-    `usd_per_image` is what the operator pays, where given.
+    catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
+    of bodies; `api_version` is Azure's. `usd_per_image` is what the operator pays,
+    where given.
     """
 
     id: str
@@ -65,7 +69,9 @@ class Deployment:
     base_url: str
     api_key: SecretStr | None = None
     upstream_model: str | None = None
-    dialect: Literal["openai"] = "openai"
+    dialect: DialectName = "openai"
+    api_version: str | None = None
+    drop_params: frozenset[str] = frozenset()
     location: Location = field(default_factory=Location)
     hardware: Hardware = field(default_factory=Hardware)
     defaults: Defaults = field(default_factory=Defaults)

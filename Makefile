@@ -33,6 +33,14 @@ faults: $(STAMPS)/dev ## kill, freeze, slow down and forget everything on purpos
 mutants: $(STAMPS)/dev ## break the ledger on purpose, line by line, and see that a test notices
 	@$(BIN)/python -m tests.mutants
 
+.PHONY: contract
+contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
+	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
+
+$(STAMPS)/clients: tests/contract/install.sh tests/contract/node/package-lock.json $(STAMPS)/dev
+	@PYTHON=$(PYTHON) tests/contract/install.sh $(CURDIR)/$(VENV)/clients
+	@touch $@
+
 .PHONY: check
 check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, the files that ship
 	$(BIN)/ruff format --check .

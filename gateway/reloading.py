@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from gateway.budgets.raises import Raised
     from gateway.errors import Problem
     from gateway.lifecycle.plan import Configuration
     from gateway.telemetry import Telemetry
@@ -55,6 +57,10 @@ class Reloading:
                 await self._take(telemetry)
             before = now
 
+    def raised(self, raised: Raised) -> None:
+        """Other raises are in force; they outlive a change of the files."""
+        self.current = replace(self.current, policies=replace(self.current.policies, raised=raised))
+
     def report(self) -> dict[str, Any]:
         """What is in force and whether newer files are refused; places only, since anyone may read it."""
         return {
@@ -73,7 +79,8 @@ class Reloading:
         for problem in self.rejected:
             logger.error("the configuration in force is kept: %s", problem)
         if _versions(found) != _versions(self.current):
-            self.current = found
+            policies = replace(found.policies, raised=self.current.policies.raised)
+            self.current = replace(found, policies=policies)
             logger.info("policies %s, deployments %s and factors %s are in force", *_versions(found))
 
     def _signs(self) -> frozenset[Sign]:

@@ -46,7 +46,10 @@ class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class BudgetItem(msgspec.Struct, kw_only=True):
-    """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts."""
+    """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts.
+
+    `raised` is added to `limit` for a while; `remaining` is what both leave.
+    """
 
     policy: str
     org: str
@@ -55,6 +58,7 @@ class BudgetItem(msgspec.Struct, kw_only=True):
     dimension: str
     unit: str
     limit: float
+    raised: float
     used: float
     held: float
     remaining: float
@@ -162,7 +166,8 @@ def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
             window=window,
             dimension=dimension.value,
             unit=dimension.unit,
-            limit=dimension.shown(limit),
+            limit=dimension.shown(budget.limits[dimension]),
+            raised=dimension.shown(limit - budget.limits[dimension]),
             used=dimension.shown(balance.used[dimension]),
             held=dimension.shown(balance.held[dimension]),
             remaining=dimension.shown(max(0, limit - balance.used[dimension] - balance.held[dimension])),

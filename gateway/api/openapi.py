@@ -29,10 +29,20 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__
-from gateway.api.options import DEADLINE, INCLUDE, LONGEST_S
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
-from gateway.api.schemas import ESTIMATE, EVENTS, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
+from gateway.api.schemas import (
+    EDIT,
+    EDIT_FORM,
+    ESTIMATE,
+    EVENTS,
+    GENERATION,
+    GENERATION_EXAMPLE,
+    IMAGES,
+    READINESS,
+    VARIATION_FORM,
+)
 from gateway.api.sheets import CSV_TYPE
 
 if TYPE_CHECKING:
@@ -51,7 +61,7 @@ embodied in gCO2e, each for the whole request. All of them are estimates with a 
 TAGS = {
     "images": "The OpenAI side",
     "eco": "What was used, what is left, what a request would cost",
-    "admin": "API keys",
+    "admin": "API keys and raises of budgets",
     "system": "For operators and machines; no key needed",
 }
 ERROR_HEADERS = {
@@ -63,6 +73,10 @@ OPTIONS = {
     DEADLINE: (
         "Seconds in which the answer must be on its way",
         Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0, maximum=LONGEST_S),
+    ),
+    ALLOW_DOWNGRADE: (
+        "Whether the request may be made lighter to fit; left out, the policies decide",
+        Schema(type=OpenAPIType.STRING, enum=["true", "false"]),
     ),
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"
@@ -146,6 +160,31 @@ class ImagesOperation(GenerationOperation):
             content=_answer(self, "400").content,
         )
         self.responses = {**(self.responses or {}), "default": refused}
+
+
+@dataclass
+class EditOperation(ImagesOperation):
+    """An edit: a form with files, or JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.request_body = RequestBody(
+            content={
+                "multipart/form-data": OpenAPIMediaType(schema=EDIT_FORM),
+                JSON: OpenAPIMediaType(schema=EDIT),
+            },
+            required=True,
+        )
+
+
+@dataclass
+class VariationOperation(ImagesOperation):
+    """A variation: a form with one file."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        form = OpenAPIMediaType(schema=VARIATION_FORM)
+        self.request_body = RequestBody(content={"multipart/form-data": form}, required=True)
 
 
 @dataclass

@@ -7,11 +7,12 @@ counter, whose scope holds an empty value. Refuses to know amounts and the ledge
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.budgets.counter import Counter
 from gateway.budgets.policy_file import ANYTHING
+from gateway.budgets.raises import limits_with
 from gateway.budgets.windows import current_and_next
 from gateway.identity.subject import Role
 
@@ -47,7 +48,7 @@ def counters_for(
     windows = {(budget.window, budget.timezone) for budget in matched}
     buckets = {(window, zone): current_and_next(window, zone, now) for window, zone in windows}
     return [
-        MatchedBudget(budget, _counter(budget, attributes, *both))
+        MatchedBudget(budget, _raised(policies, subject.org, _counter(budget, attributes, *both), now))
         for budget in matched
         if (both := buckets[budget.window, budget.timezone]) is not None
     ]
@@ -112,6 +113,12 @@ def _counter(budget: Budget, attributes: Mapping[str, str], current: Bucket, fol
         next=following,
         enforced=budget.mode == "enforce",
     )
+
+
+def _raised(policies: PolicySet, org: str, counter: Counter, now: datetime) -> Counter:
+    raises = policies.raised.get((org, counter.id), ())
+    limits = limits_with(counter.limits, raises, int(now.timestamp() * 1000))
+    return counter if limits is counter.limits else replace(counter, limits=limits)
 
 
 def _belongs(budget: Budget, scope: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.amounts import Bound, Dimension
     from gateway.budgets.policy_file import BudgetSection, Mode
+    from gateway.budgets.raises import Raised
     from gateway.budgets.windows import Window
 
 SUFFIXES = (".yaml", ".yml")
@@ -56,11 +57,13 @@ class PolicySet:
     """Every budget of a folder, in the order of files; `version` is a digest of the files' contents.
 
     `written_ms` is when a file or the folder changed last (UTC epoch ms): of two versions the later is newer.
+    `raised` are the raises in force, by org and counter; they come from the budget store, not from files.
     """
 
     budgets: tuple[Budget, ...]
     version: str
     written_ms: int = field(default=0, compare=False)
+    raised: Raised = field(default_factory=dict)
 
 
 def load_policies(directory: Path) -> PolicySet:

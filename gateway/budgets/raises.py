@@ -1,0 +1,143 @@
+"""Raises: extra amounts for one counter, for a while, with an author and a reason.
+
+Kept in the budget store beside the ledger, as they were granted; one that ended stays as its own audit entry.
+They change limits, never what was used. Every gateway reads them again each second at least, and ends them by
+their own dates even when it cannot. Refuses to know who may grant them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.budgets.amounts import MAX_STORED, Dimension
+from gateway.budgets.scripts import deadline
+from gateway.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from redis.asyncio import Redis
+
+IN_FORCE = "eg:{raises}:in-force"
+ENDED = "eg:{raises}:ended"
+READ_EVERY_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`amounts` are ledger integers by dimension; it counts from `from_ms` to `until_ms` (excluded, UTC).
+
+    `kind` is `reset` where the amounts are what was used when it was granted. `author` is the id of a key.
+    """
+
+    id: str
+    org: str
+    policy: str
+    scope: dict[str, str]
+    counter: str
+    amounts: dict[str, int]
+    from_ms: int
+    until_ms: int
+    author: str
+    reason: str
+    kind: str = "raise"
+    ended_ms: int | None = None
+    ended_by: str | None = None
+
+
+Raised = dict[tuple[str, str], tuple[Raise, ...]]
+"""Raises by org and counter id."""
+
+
+def limits_with(
+    limits: Mapping[Dimension, int], raises: tuple[Raise, ...], now_ms: int
+) -> Mapping[Dimension, int]:
+    """The limits with every raise that counts at `now_ms`; what is not limited stays so."""
+    counting = [one for one in raises if one.from_ms <= now_ms < one.until_ms]
+    if not counting:
+        return limits
+    return {
+        dimension: min(MAX_STORED, limit + sum(one.amounts.get(dimension.value, 0) for one in counting))
+        for dimension, limit in limits.items()
+    }
+
+
+class RaiseBook:
+    """The raises that all gateways share, and those that this one last saw."""
+
+    def __init__(self, redis: Redis, *, timeout_ms: int, changed: Callable[[Raised], None]) -> None:
+        """`changed` is called with all raises in force whenever they are others than before."""
+        self._redis = redis
+        self._timeout_ms = timeout_ms
+        self._changed = changed
+        self._seen: dict[str, str] = {}
+
+    async def grant(self, granted: Raise) -> None:
+        """From now on here, within a second everywhere. Raises LedgerUnavailable."""
+        async with deadline("grant", self._timeout_ms):
+            await self._redis.hset(IN_FORCE, granted.id, _text(granted))
+        await self.read()
+
+    async def end(self, raise_id: str, *, by: str, now_ms: int) -> Raise | None:
+        """Takes a raise back; what was used on it stays used. None when there is none in force."""
+        async with deadline("end", self._timeout_ms):
+            text = await self._redis.hget(IN_FORCE, raise_id)
+        if text is None:
+            return None
+        ended = msgspec.structs.replace(_raise(text), ended_ms=now_ms, ended_by=by)
+        await self._archive(ended)
+        await self.read()
+        return ended
+
+    async def listing(self) -> list[Raise]:
+        """Every raise there was, the newest first."""
+        async with deadline("raises", self._timeout_ms):
+            texts = [*await self._redis.hvals(IN_FORCE), *await self._redis.hvals(ENDED)]
+        found = {one.id: one for one in map(_raise, texts)}
+        return sorted(found.values(), key=lambda one: (one.from_ms, one.id), reverse=True)
+
+    async def read(self) -> None:
+        """Looks whether raises changed. Raises LedgerUnavailable."""
+        async with deadline("raises", self._timeout_ms):
+            found: dict[str, str] = {
+                str(key): str(text) for key, text in (await self._redis.hgetall(IN_FORCE)).items()
+            }
+        if found == self._seen:
+            return
+        self._seen = found
+        raised: dict[tuple[str, str], tuple[Raise, ...]] = {}
+        for one in sorted(map(_raise, found.values()), key=lambda one: one.id):
+            key = one.org, one.counter
+            raised[key] = (*raised.get(key, ()), one)
+        self._changed(raised)
+
+    async def watch(self, now_ms: Callable[[], int]) -> None:
+        """Runs for ever: reads, and files away what is over."""
+        while True:
+            await asyncio.sleep(READ_EVERY_S)
+            try:
+                await self.read()
+                for one in map(_raise, list(self._seen.values())):
+                    if one.until_ms <= now_ms():
+                        await self._archive(one)
+            except LedgerUnavailable as error:
+                logger.warning("raises were not read: %s", error)
+
+    async def _archive(self, ended: Raise) -> None:
+        async with deadline("end", self._timeout_ms), self._redis.pipeline(transaction=True) as both:
+            both.hset(ENDED, ended.id, _text(ended))
+            both.hdel(IN_FORCE, ended.id)
+            await both.execute()
+
+
+def _text(one: Raise) -> str:
+    return msgspec.json.encode(one).decode()
+
+
+def _raise(text: Any) -> Raise:
+    return msgspec.json.decode(text, type=Raise)

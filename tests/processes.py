@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-READY_WITHIN_S = 30
+READY_WITHIN_S = 90
 
 
 @dataclass(slots=True)

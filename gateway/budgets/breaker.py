@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.budgets.scripts import deadline
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FAILURES: Final = 5
 OPEN_S: Final = 0.5
-AWAY: Final = (TimeoutError, OSError, RedisConnectionError, RedisTimeoutError)
+AWAY: Final = (TimeoutError, OSError, RedisConnectionError, RedisTimeoutError, RedisClusterException)
 
 
 class Breaker:

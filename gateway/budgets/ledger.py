@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from gateway.budgets import wire
 from gateway.budgets.breaker import Breaker
@@ -219,7 +219,7 @@ class Ledger:
             async with asyncio.timeout(ARCHIVE_S):
                 endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
                 return await adopt(self._redis, org, endings, (self._outlives_ms, self._retention_ms))
-        except (StoreError, RedisError, OSError, TimeoutError) as error:
+        except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:
             msg = f"what SQL knows of org {org} could not be brought back: {error}"
             raise LedgerUnavailable(msg) from error
 
@@ -235,7 +235,7 @@ class Ledger:
                 rebuilt += await rebuild(self._redis, self._archive, org, times)
                 self._presence.lost.discard(org)
                 await self._presence.ensure(org)
-            except (StoreError, RedisError, OSError) as error:
+            except (StoreError, RedisError, RedisClusterException, OSError) as error:
                 _log.warning("the ledger of org %s is not rebuilt yet: %s", org, error)
         return rebuilt
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import LedgerUnavailable
@@ -73,7 +73,7 @@ async def deadline(verb: str, timeout_ms: int) -> AsyncIterator[None]:
     except OutOfMemoryError as error:
         msg = f"{verb}: the budget store is full"
         raise LedgerUnavailable(msg) from error
-    except (TimeoutError, RedisError, OSError) as error:
+    except (TimeoutError, RedisError, RedisClusterException, OSError) as error:
         if isinstance(error, TimeoutError | RedisTimeoutError):
             msg = f"{verb}: the budget store did not answer within {timeout_ms} ms"
         else:

@@ -37,13 +37,13 @@ def verify(
     Changes nothing and may run beside the gateway. Exit code 1 when any figure differs, 2 when a store does
     not answer.
     """
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisClusterException, RedisError
 
     from gateway.errors import StoreError
 
     try:
         audits = asyncio.run(_audits(org, data_dir))
-    except (StoreError, RedisError, OSError) as error:
+    except (StoreError, RedisError, RedisClusterException, OSError) as error:
         typer.echo(f"the stores cannot be compared: {error}", err=True)
         raise typer.Exit(2) from None
     differences = [row for audit in audits for row in audit.differences]

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.errors import StoreAway, StoreError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_CONNECTIONS = 64  # per process; a call waits for a free one within its own deadline
+CLUSTER, SENTINEL = "redis+cluster://", "redis+sentinel://"
 CLOCK_OFFSET_S = 5.0
 GRACE_MS = 2_000
 LOOK_S, LOOK_AGAIN_S = 60.0, 0.5
@@ -33,29 +37,63 @@ logger = logging.getLogger(__name__)
 
 
 def connect(url: str, *, timeout_ms: int) -> Redis:
-    """A client for `redis://`, `rediss://` or `unix://` URLs that connects on first use and never retries.
+    """A client that connects on first use and never repeats a call that may have run.
 
-    `timeout_ms` bounds connecting, waiting for a free connection and each reply. Texts come back as `str`.
-    Raises StoreError when the URL is not one of Redis; the message does not repeat the URL, which may hold
-    a password.
+    `redis://`, `rediss://` and `unix://` name one server, `redis+sentinel://host:port,host:port/service` the
+    primary that Sentinels agree on, `redis+cluster://host:port,host:port` a cluster, where only answers that
+    say that nothing ran (MOVED, ASK, TRYAGAIN) are followed. `timeout_ms` bounds connecting, waiting for a
+    free connection and each reply. Texts come back as `str`. Raises StoreError when the URL is none of these;
+    the message does not repeat the URL, which may hold a password.
     """
     timeout_s = timeout_ms / 1000
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 3,
+        "decode_responses": True,
+    }
     try:
+        if url.startswith((CLUSTER, SENTINEL)):
+            return _several(url, options)
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
             timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            protocol=3,
-            decode_responses=True,
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            **options,
         )
     except ValueError:
-        msg = "the Redis URL must start with redis://, rediss:// or unix:// and be well formed"
+        msg = (
+            "the Redis URL must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+            " and be well formed"
+        )
         raise StoreError(msg) from None
     return Redis.from_pool(pool)
+
+
+def _several(url: str, options: dict[str, Any]) -> Redis:
+    """A client for Sentinels or a cluster. Raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    login, _, places = rest.rpartition("@")
+    hosts, _, service = places.partition("/")
+    username, _, password = login.partition(":")
+    account: dict[str, Any] = {"username": unquote(username) or None, "password": unquote(password) or None}
+    addresses = []
+    for place in hosts.split(","):
+        host, separator, port = place.rpartition(":")
+        if not host or not separator:
+            raise ValueError(place)
+        addresses.append((host, int(port)))
+    if scheme == SENTINEL.removesuffix("://"):
+        if not service:
+            raise ValueError(service)
+        sentinel = Sentinel(addresses, sentinel_kwargs=dict(options), **options, **account)  # type: ignore[no-untyped-call]
+        primary: Redis = sentinel.master_for(service)
+        return primary
+    nodes = [ClusterNode(host, port) for host, port in addresses]
+    # The same commands with the same answers; only the type differs.
+    return cast("Redis", RedisCluster(startup_nodes=nodes, **options, **account))
 
 
 def grace_ms(url: str) -> int:
@@ -75,11 +113,36 @@ async def check_server(redis: Redis) -> None:
     and of clocks that differ.
     """
     try:
-        facts: Mapping[str, object] = await redis.info("server", "memory", "persistence", "replication")
+        for facts in await _facts(redis):
+            _check_facts(facts)
         seconds, _ = await redis.time()
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         msg = f"the budget store does not answer: {error}"
         raise StoreAway(msg) from error
+    offset_s = float(seconds) - time.time()
+    if abs(offset_s) > CLOCK_OFFSET_S:
+        logger.error(
+            "the budget store's clock is %+.0f s from this machine's; windows follow the store's", offset_s
+        )
+
+
+async def _facts(redis: Redis) -> list[Mapping[str, object]]:
+    """What the server says of itself, or every primary of a cluster."""
+    sections = ("server", "memory", "persistence", "replication")
+    client: object = redis
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        by_node = [await client.info(*sections, target_nodes=node) for node in client.get_primaries()]
+        return [facts for answer in by_node for facts in _each(answer)]
+    return [await redis.info(*sections)]
+
+
+def _each(answer: dict[str, Any]) -> list[Mapping[str, object]]:
+    """A cluster client gives the facts by node name, or those of one node as they are."""
+    return [answer] if "redis_version" in answer else list(answer.values())
+
+
+def _check_facts(facts: Mapping[str, object]) -> None:
     version = str(facts.get("redis_version", "0.0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
         msg = f"the budget store is Redis {version}; 7.0 or newer (or Valkey) is needed"
@@ -94,11 +157,6 @@ async def check_server(redis: Redis) -> None:
     if not facts.get("aof_enabled"):
         logger.warning(
             "the budget store keeps no append-only file: set appendonly to yes, or a restart loses holds"
-        )
-    offset_s = float(seconds) - time.time()
-    if abs(offset_s) > CLOCK_OFFSET_S:
-        logger.error(
-            "the budget store's clock is %+.0f s from this machine's; windows follow the store's", offset_s
         )
 
 

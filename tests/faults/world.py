@@ -136,6 +136,7 @@ async def quiet(redis: Redis, database: Database, org: str = ORG, within_s: floa
         return seen.open_holds == 0
 
     await until(settled, within_s)
+    await settled()  # what ended between the last drain and the look
     return seen
 
 

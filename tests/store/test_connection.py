@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.errors import StoreError
+from gateway.errors import StoreAway, StoreError
 from gateway.store.connection import MAX_CONNECTIONS, check_server, connect
 
 if TYPE_CHECKING:
@@ -84,3 +84,28 @@ async def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not answer"):
         await check_server(redis)
     await redis.aclose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://nowhere",
+        "redis+cluster://host:port",
+        "redis+sentinel://host:26379",
+        "redis+sentinel://secret@:1/service",
+        "redis+cluster://",
+    ],
+)
+def test_a_url_of_several_servers_that_is_not_well_formed_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(StoreError, match="well formed") as refused:
+        connect(url, timeout_ms=100)
+    assert "secret" not in str(refused.value)
+
+
+async def test_sentinels_and_clusters_are_named_by_their_schemes() -> None:
+    sentinel = connect("redis+sentinel://:pw@one:26379,two:26380/budgets", timeout_ms=100)
+    assert getattr(sentinel.connection_pool, "service_name") == "budgets"  # noqa: B009
+    assert sentinel.connection_pool.connection_kwargs["password"] == "pw"
+    await sentinel.aclose()
+    with pytest.raises(StoreAway):
+        await check_server(connect("redis+cluster://127.0.0.1:1", timeout_ms=100))

@@ -1,0 +1,134 @@
+"""The same ledger on a cluster: every org on its own node, and one whose slot moves under load (F12)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.budgets.audit import audit
+from gateway.budgets.holds import Denied, Held
+from gateway.budgets.ledger import Ledger
+from gateway.errors import LedgerUnavailable
+from gateway.store.connection import check_server, connect
+from gateway.store.sql import open_database
+from gateway.usage.archive import Archive
+from gateway.usage.journal import JournalConsumer
+from gateway.usage.record import encode
+from tests.budgets.ledger_builders import charge, counter
+from tests.faults.cluster import SLOTS, cluster_running
+from tests.usage.journals import record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+ORGS = [f"org{number}" for number in range(12)]
+BUDGET = counter("everyone", images=3)
+
+
+@pytest.mark.long
+async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> None:
+    async with cluster_running(tmp_path / "cluster") as nodes:
+        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
+        redis = connect(f"redis+cluster://{places}", timeout_ms=5000)
+        database = await open_database(None, tmp_path)
+        archive = Archive(database)
+        try:
+            await check_server(redis)
+            ledger = Ledger(redis, lease_s=60, timeout_ms=5000, archive=archive, grace_ms=0)
+
+            async def one(org: str, number: int) -> type:
+                written = encode(record(org=org, id=f"{org}-{number}"))
+                answer = await ledger.reserve(org, f"h{number}", [charge(1)], [BUDGET], written)
+                if isinstance(answer, Held):
+                    await ledger.dispatch(org, f"h{number}", written)
+                    await ledger.settle(org, f"h{number}", charge(1), written)
+                return type(answer)
+
+            verdicts = await asyncio.gather(*(one(org, number) for org in ORGS for number in range(5)))
+
+            assert (verdicts.count(Held), verdicts.count(Denied)) == (3 * len(ORGS), 2 * len(ORGS))
+            assert {await node.dbsize() > 0 for node in nodes} == {True}
+            assert await ledger.expire_due() == 0
+            consumer = JournalConsumer(redis, database)
+            assert await consumer.drain_once() == 3 * len(ORGS)
+            for org in ORGS:
+                assert (await audit(redis, archive, org)).differences == ()
+        finally:
+            await database.close()
+            await redis.aclose()
+
+
+async def move_slot(nodes: list[Redis], org: str) -> None:
+    """Move the slot of an org from its node to another one, key by key, as an operator would."""
+    slot = await run(nodes[0], "CLUSTER", "KEYSLOT", f"eg:{{{org}}}:meta")
+    ids = [await run(node, "CLUSTER", "MYID") for node in nodes]
+    source = int(slot) * len(nodes) // SLOTS
+    target = (source + 1) % len(nodes)
+    port = nodes[target].connection_pool.connection_kwargs["port"]
+    await run(nodes[target], "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+    await run(nodes[source], "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    while keys := await run(nodes[source], "CLUSTER", "GETKEYSINSLOT", slot, 1):
+        await run(nodes[source], "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+        await asyncio.sleep(0.02)
+    for node in (nodes[target], nodes[source]):
+        await run(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+
+async def run(node: Redis, *words: Any) -> Any:
+    return await node.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.long
+async def test_f12_an_org_whose_slot_moves_under_load_stays_exact(tmp_path: Path) -> None:
+    async with cluster_running(tmp_path / "cluster") as nodes:
+        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
+        redis = connect(f"redis+cluster://{places}", timeout_ms=1000)
+        database = await open_database(None, tmp_path)
+        archive = Archive(database)
+        plenty = counter("everyone", images=100_000)
+        try:
+            ledger = Ledger(redis, lease_s=60, timeout_ms=1000, archive=archive, grace_ms=200)
+            charged = refused = 0
+            moving: asyncio.Task[None] | None = None
+            for number in range(300):
+                written = encode(record(org="busy", id=f"r{number}"))
+                if number == 50:
+                    moving = asyncio.create_task(move_slot(nodes, "busy"))
+                try:
+                    await ledger.reserve("busy", f"h{number}", [charge(1)], [plenty], written)
+                except LedgerUnavailable:
+                    refused += 1
+                    await asyncio.sleep(0.05)
+                    await again(lambda n=number, w=written: ledger.release("busy", f"h{n}", w))  # type: ignore[misc]
+                    continue
+                await again(lambda n=number, w=written: ledger.settle("busy", f"h{n}", charge(1), w))  # type: ignore[misc]
+                charged += 1
+            assert moving is not None
+            await moving
+
+            await JournalConsumer(redis, database).drain_once()
+            found = await audit(redis, archive, "busy")
+            sums = await archive.spent("busy")
+            assert (found.differences, found.open_holds) == ((), 0)
+            assert [spent.amounts.images for spent in sums.values()] == [charged]
+            assert charged > 100
+        finally:
+            await database.close()
+            await redis.aclose()
+
+
+async def again(call: Callable[[], Awaitable[object]]) -> None:
+    """Until it is done, as the gateway's queue does."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await call()
+            except LedgerUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return

@@ -25,6 +25,22 @@ demo: $(STAMPS)/demo ## start everything on this machine, send images, show the 
 test: $(STAMPS)/dev ## run the whole test suite (PYTEST_ARGS=...)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: faults
+faults: $(STAMPS)/dev ## kill, freeze, slow down and forget everything on purpose (15 minutes at most)
+	@timeout 900 $(BIN)/python -m pytest -m "" $(PYTEST_ARGS) tests/faults tests/budgets/test_ledger_faults.py tests/e2e
+
+.PHONY: mutants
+mutants: $(STAMPS)/dev ## break the ledger on purpose, line by line, and see that a test notices
+	@$(BIN)/python -m tests.mutants
+
+.PHONY: contract
+contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
+	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
+
+$(STAMPS)/clients: tests/contract/install.sh tests/contract/node/package-lock.json $(STAMPS)/dev
+	@PYTHON=$(PYTHON) tests/contract/install.sh $(CURDIR)/$(VENV)/clients
+	@touch $@
+
 .PHONY: check
 check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, the files that ship
 	$(BIN)/ruff format --check .

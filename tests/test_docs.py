@@ -41,9 +41,9 @@ def codes_in(tree: ast.AST) -> Iterator[ast.AST]:
                 yield value
             case ast.Assign(targets=[ast.Name(id="code" | "CODES" | "Code")], value=value):
                 yield value
-            case ast.Call(func=ast.Name(id="_bad"), args=[_, _, value]):
+            case ast.Call(func=ast.Name(id="_bad" | "refused"), args=[_, _, value]):
                 yield value
-            case ast.FunctionDef(name="_bad", args=arguments):
+            case ast.FunctionDef(name="_bad" | "refused", args=arguments):
                 yield from arguments.defaults
 
 

@@ -14,7 +14,7 @@ THROUGH = {
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
-    "api/test_images": "errors",
+    "api/test_images": "bodies errors models serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
@@ -22,15 +22,30 @@ THROUGH = {
     # One estimate uses every method, coefficient and bound.
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
-    "upstreams/test_client": "answers deployments dialects/openai refusals",
+    "upstreams/test_client": "answers bodies deployments refusals",
+    "upstreams/dialects/test_dialect": ("azure localai openai registry sdcpp together vllm_omni xinference"),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
     "usage/test_journal": "record",
     "images/test_skeleton": "pixels",
-    "demo/test_standin": "streaming",
+    # A whole simulation is the test of its parts.
+    "simulation/test_simulate": "choice options plot replay slots traces",
+    # A ranking is judged with its counterfactuals.
+    "routing/test_rank": "counterfactual",
+    "routing/test_ladder": "readings tables",
+    # Every provider is asked over a real socket.
+    "routing/test_providers": (
+        "providers/carbon_aware_sdk providers/eia providers/electricity_maps providers/energinet "
+        "providers/energy_charts providers/entsoe providers/fuels providers/neso providers/rte "
+        "providers/source providers/watttime"
+    ),
+    "images/test_edits": "form values",
+    "demo/test_standin": "forms streaming",
 }
 WHOLE = {
     "test_app": "settings",
+    "simulation/test_simulate": "routing/signal_file",
+    "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
     "faults/test_loss": "budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
@@ -48,6 +63,7 @@ OF_NO_MODULE = {
     "footprint/test_ecologits": "our grid against another library's",
     "footprint/test_methodology": "docs/methodology.md",
     "lifecycle/test_streams": "lives whose answer is a stream",
+    "routing/test_providers": "routing/providers",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",
     "test_readme": "README.md",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Request, post
 from litestar.params import QueryParameter
 
-from gateway.api.images import read_body
+from gateway.api.bodies import read_json
 from gateway.api.openapi import EstimateOperation, errors
 from gateway.api.parts import Part
 from gateway.identity.subject import Subject
@@ -29,4 +29,4 @@ async def estimate(
     explain: Annotated[bool, QueryParameter(description="Show every step, factor and source")] = False,
 ) -> dict[str, Any]:
     """What this body would cost, where it would go and whether budgets would admit it; nothing is sent."""
-    return await dry_run(images, subject, read_generation(await read_body(request)), explain=explain)
+    return await dry_run(images, subject, read_generation(await read_json(request)), explain=explain)

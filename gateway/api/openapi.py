@@ -32,7 +32,17 @@ from gateway import __version__
 from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
-from gateway.api.schemas import ESTIMATE, EVENTS, GENERATION, GENERATION_EXAMPLE, IMAGES, READINESS
+from gateway.api.schemas import (
+    EDIT,
+    EDIT_FORM,
+    ESTIMATE,
+    EVENTS,
+    GENERATION,
+    GENERATION_EXAMPLE,
+    IMAGES,
+    READINESS,
+    VARIATION_FORM,
+)
 from gateway.api.sheets import CSV_TYPE
 
 if TYPE_CHECKING:
@@ -150,6 +160,31 @@ class ImagesOperation(GenerationOperation):
             content=_answer(self, "400").content,
         )
         self.responses = {**(self.responses or {}), "default": refused}
+
+
+@dataclass
+class EditOperation(ImagesOperation):
+    """An edit: a form with files, or JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.request_body = RequestBody(
+            content={
+                "multipart/form-data": OpenAPIMediaType(schema=EDIT_FORM),
+                JSON: OpenAPIMediaType(schema=EDIT),
+            },
+            required=True,
+        )
+
+
+@dataclass
+class VariationOperation(ImagesOperation):
+    """A variation: a form with one file."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        form = OpenAPIMediaType(schema=VARIATION_FORM)
+        self.request_body = RequestBody(content={"multipart/form-data": form}, required=True)
 
 
 @dataclass

@@ -40,6 +40,7 @@ HEADERS = {
     "ecogate-downgraded": "What was made lighter to fit the budgets, as `quality=low, size=512x512`",
     "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
     "ecogate-warning": "What makes the figures weaker than usual, and what budgets warn of",
+    "ecogate-dropped-params": "Parameters that this image service does not take and was not sent",
     "ecogate-upstream-request-id": "The image service's own id of the request",
 }
 """Every header that an answer with images may have, with its meaning."""
@@ -150,6 +151,8 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
         yield "ecogate-budget-remaining", served.remaining
     if served.warnings:
         yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
+    if answer.left_out:
+        yield "ecogate-dropped-params", ", ".join(name for name in answer.left_out if name.isidentifier())
     if answer.request_id is not None:
         yield "ecogate-upstream-request-id", answer.request_id
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
 
 from gateway.images.request import MAX_IMAGES, MAX_PARTIAL_IMAGES, MAX_PROMPT_CHARACTERS, MAX_STEPS
 
@@ -78,6 +78,47 @@ GENERATION = Schema(
 )
 
 GENERATION_EXAMPLE = {"model": "flux", "prompt": "a red fox in the snow", "n": 1, "size": "1024x1024"}
+
+_PICTURE = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A picture, as `file_id` or as `image_url` (also a data URL)",
+    properties={"file_id": _text("Id of a file at the service"), "image_url": _text("URL of a picture")},
+)
+_FILES = Schema(
+    type=OpenAPIType.ARRAY,
+    description="1 to 16 pictures; one may also be called `image`",
+    items=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+)
+_FILE = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="A picture")
+EDIT = Schema(
+    type=OpenAPIType.OBJECT,
+    description="An edit that refers to its pictures; the other fields are those of a generation.",
+    required=["model", "prompt", "images"],
+    properties={
+        **(GENERATION.properties or {}),
+        "images": Schema(type=OpenAPIType.ARRAY, items=_PICTURE, min_items=1, max_items=16),
+        "mask": _PICTURE,
+    },
+    additional_properties=True,
+)
+EDIT_FORM = Schema(
+    type=OpenAPIType.OBJECT,
+    description="An edit with its pictures as files; the other fields are those of a generation, as text.",
+    required=["model", "prompt", "image[]"],
+    properties={**(GENERATION.properties or {}), "image[]": _FILES, "mask": _FILE},
+    additional_properties=True,
+)
+VARIATION_FORM = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A picture to vary.",
+    required=["model", "image"],
+    properties={
+        "model": _text("A name from `GET /v1/models`"),
+        "image": _FILE,
+        "n": _count("How many images", minimum=1, maximum=MAX_IMAGES, default=1),
+        "size": _text("`auto` or WIDTHxHEIGHT in pixels"),
+    },
+)
 
 IMAGES = _object(
     "The image service's answer, byte for byte but for `ecogate`; the usual fields.",

@@ -20,11 +20,13 @@ from typing import Any
 from gateway.demo.answers import BadRequest, Job, UsageFamily, error_answer, images_answer, read_job
 from gateway.demo.drawing import draw
 from gateway.demo.faults import Fault, FaultName, UnknownFault, parse_fault
+from gateway.demo.forms import SentFile, read_form
 from gateway.demo.reply import REFUSALS, Receive, Reply, Scope, Send
-from gateway.demo.streaming import frames, stream
+from gateway.demo.streaming import Kind, frames, stream
 
 _FAULT_HEADER, _FAULT_FIELD = "x-standin-fault", "standin_fault"
 _KEPT_FILES = 64
+_ROUTES = ("generations", "edits", "variations")
 _MEGAPIXEL = 1024 * 1024
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -43,13 +45,14 @@ class StandInSettings:
 
 @dataclass(slots=True)
 class Received:
-    """One request as it came in. `json` is None when the body was no JSON object."""
+    """One request as it came in. `json` is None when the body was neither a JSON object nor a form."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
     json: dict[str, Any] | None
+    files: list[SentFile] = field(default_factory=list)
     client_left: bool = False
 
 
@@ -66,8 +69,8 @@ class StandIn:
 
     @property
     def generations(self) -> list[Received]:
-        """The generations requests among `received`."""
-        return [one for one in self.received if one.path == "/v1/images/generations"]
+        """The requests for images among `received`."""
+        return [one for one in self.received if one.path.startswith("/v1/images/")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI; HTTP only."""
@@ -79,6 +82,9 @@ class StandIn:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         received = Received(scope["method"], scope["path"], headers, body, _json_object(body))
+        form = read_form(headers.get("content-type", ""), body)
+        if form is not None:
+            received.json, received.files = form
         self.received.append(received)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -89,7 +95,7 @@ class StandIn:
 
     async def _answer(self, received: Received, reply: Reply) -> None:
         match received.method, received.path:
-            case "POST", "/v1/images/generations":
+            case "POST", path if path.removeprefix("/v1/images/") in _ROUTES:
                 await self._generate(received, reply)
             case "GET", "/v1/models":
                 await reply.json(200, self._models())
@@ -111,7 +117,8 @@ class StandIn:
             return
         try:
             fault = self._fault(received)
-            job = read_job(received.json)
+            variation = received.path.endswith("variations")
+            job = read_job({"prompt": "a variation", **received.json} if variation else received.json)
         except BadRequest as error:
             await reply.bad_request(str(error), error.param)
             return
@@ -140,7 +147,8 @@ class StandIn:
         padding = int(fault.amount * 1_000_000) if fault is not None and fault.name is FaultName.HUGE else 0
         pictures = await asyncio.to_thread(self._draw, job, job.n, side, padding)
         usage = "none" if fault is not None and fault.name is FaultName.NO_USAGE else self.settings.usage
-        events = list(frames(job, pictures, "image_generation", usage))
+        kind: Kind = "image_edit" if received.path.endswith("edits") else "image_generation"
+        events = list(frames(job, pictures, kind, usage))
         stayed = await stream(reply, events, pause_s=seconds / len(events), fault=fault)
         received.client_left = not stayed
 

@@ -60,7 +60,8 @@ async def dry_run(
         "hold": hold_json(plan.holds[chosen]),
         "deployment": route.deployment.id,
         "zone": route.footprint.zone,
-        "candidates": [ranked.as_json() for ranked in plan.ranking],
+        "candidates": [ranked.as_json() for ranked in plan.ranking.routes],
+        "routing": plan.ranking.as_json(),
         "verdict": "admit",
         "policies": [
             _policy(match, balance, subject) for match, balance in zip(matched, balances, strict=True)
@@ -72,6 +73,26 @@ async def dry_run(
         answer["verdict"] = "deny"
         answer["refusal"] = {"status": error.status, **error.body()}
     return answer
+
+
+async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest) -> None:
+    """Raises the refusal when not even `least`, the least that a request can ask for, would be admitted.
+
+    Nothing is held: what is not refused here may be refused when it is known in full.
+    """
+    configuration = images.configuration()
+
+    def planner(lighter: ImageRequest) -> Plan:
+        return images.plan(configuration, subject, lighter)
+
+    plan = planner(least)
+    matched, balances, now = await _balances(images, configuration, subject, least)
+    verdict = first_that_fits(plan.holds, balances)
+    if isinstance(verdict, int):
+        return
+    look = Alternatives(images.ledger, configuration, planner, now=now)
+    if await look.first(rungs(plan, declared_changes(matched), planner)) is None:
+        raise refusal(verdict, matched, subject, now=datetime.now(UTC))
 
 
 async def _balances(

@@ -32,13 +32,17 @@ TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError)
 
 @dataclass(slots=True)
 class UpstreamAnswer:
-    """A complete 2xx answer, spooled and read by `scan`. `headers` hold only what may go back."""
+    """A complete 2xx answer, spooled and read by `scan`. `headers` hold only what may go back.
+
+    `left_out` are the parameters of the request that this service does not take.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: IO[bytes]
     length: int
     request_id: str | None
+    left_out: list[str]
     scan: AnswerScan
 
     def read(self) -> bytes:
@@ -57,6 +61,7 @@ class UpstreamStream:
     status: int
     headers: list[tuple[str, str]]
     request_id: str | None
+    left_out: list[str]
     _response: httpx.Response
     _max_bytes: int
     _on_close: Callable[[], None]
@@ -83,7 +88,7 @@ class UpstreamStream:
         await self._response.aclose()
 
 
-async def spooled(response: httpx.Response, max_bytes: int) -> UpstreamAnswer:
+async def spooled(response: httpx.Response, max_bytes: int, left_out: list[str]) -> UpstreamAnswer:
     """A response read to its end, in bounded memory; `max_bytes` caps its decoded size.
 
     Raises `OutcomeUnknown`, and the transport's errors.
@@ -108,6 +113,7 @@ async def spooled(response: httpx.Response, max_bytes: int) -> UpstreamAnswer:
         body=body,
         length=length,
         request_id=request_id_of(response),
+        left_out=left_out,
         scan=scan,
     )
 

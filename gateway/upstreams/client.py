@@ -26,7 +26,7 @@ from gateway.upstreams.answers import (
     request_id_of,
     spooled,
 )
-from gateway.upstreams.dialects import openai
+from gateway.upstreams.dialects.registry import dialect_of
 from gateway.upstreams.refusals import refusal_of, transport_failure
 
 if TYPE_CHECKING:
@@ -61,10 +61,17 @@ class Upstream:
         A stream is only given when one was asked for. Raises `NotStarted`, `Rejected` or `OutcomeUnknown`.
         Cancelling it closes the connection.
         """
-        content = openai.body(request, self.deployment)
-        headers = {"content-type": "application/json", **trace_headers}
+        dialect = dialect_of(self.deployment)
+        body, left_out = dialect.body(request, self.deployment)
         outgoing = self.http.build_request(
-            "POST", openai.path(request).lstrip("/"), content=content, headers=headers
+            "POST",
+            dialect.paths[request.route],
+            content=body.sent(),
+            headers={
+                "content-type": body.content_type,
+                "content-length": str(body.length),
+                **trace_headers,
+            },
         )
         self.in_flight += 1
         following = False
@@ -75,8 +82,8 @@ class Upstream:
                     raise await refusal_of(response, self.deployment)
                 following = request.stream and media_type_of(response) == EVENT_STREAM
                 if following:
-                    return self._stream(response, max_answer_bytes)
-                return await spooled(response, max_answer_bytes)
+                    return self._stream(response, max_answer_bytes, left_out)
+                return await spooled(response, max_answer_bytes, left_out)
             finally:
                 if not following:
                     await response.aclose()
@@ -86,11 +93,12 @@ class Upstream:
             if not following:
                 self._left()
 
-    def _stream(self, response: httpx.Response, max_bytes: int) -> UpstreamStream:
+    def _stream(self, response: httpx.Response, max_bytes: int, left_out: list[str]) -> UpstreamStream:
         return UpstreamStream(
             response.status_code,
             headers_back(response),
             request_id_of(response),
+            left_out,
             response,
             max_bytes,
             self._left,
@@ -130,9 +138,11 @@ class Upstreams:
             "user-agent": f"ecogate/{__version__}",
         }
         if deployment.api_key is not None:
-            headers["authorization"] = f"Bearer {deployment.api_key.get_secret_value()}"
+            name, secret = dialect_of(deployment).key_header, deployment.api_key.get_secret_value()
+            headers[name] = f"Bearer {secret}" if name == "authorization" else secret
         return httpx.AsyncClient(
             base_url=deployment.base_url,
+            params={"api-version": deployment.api_version} if deployment.api_version else None,
             headers=headers,
             timeout=httpx.Timeout(self.read_timeout_s, connect=self.connect_timeout_s, pool=None),
             transport=AiohttpTransport(client=_session),

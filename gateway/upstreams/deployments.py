@@ -9,9 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from gateway.upstreams.rules import Signals
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+    from gateway.upstreams.rules import Rules
+
+DialectName = Literal[
+    "openai", "azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together", "xai"
+]
 Pin = Literal["region", "datazone", "global", "unknown"]
 
 
@@ -52,7 +59,9 @@ class Deployment:
 
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
-    catalogue is asked for: the upstream's name if there is one, else the client's.
+    catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
+    of bodies; `api_version` is Azure's. `usd_per_image` is what the operator pays,
+    where given.
     """
 
     id: str
@@ -60,11 +69,14 @@ class Deployment:
     base_url: str
     api_key: SecretStr | None = None
     upstream_model: str | None = None
-    dialect: Literal["openai"] = "openai"
+    dialect: DialectName = "openai"
+    api_version: str | None = None
+    drop_params: frozenset[str] = frozenset()
     location: Location = field(default_factory=Location)
     hardware: Hardware = field(default_factory=Hardware)
     defaults: Defaults = field(default_factory=Defaults)
     concurrency: int | None = None
+    usd_per_image: float | None = None
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
 
@@ -77,8 +89,9 @@ class DeploymentSet:
     """All deployments of one configuration, in file order; `version` is a digest of what was read."""
 
     deployments: tuple[Deployment, ...]
-    objective: Literal["carbon"]
+    rules: Rules
     version: str
+    signals: Signals = field(default_factory=Signals)
 
     def serving(self, model: str) -> tuple[Deployment, ...]:
         """The interchangeable deployments behind a client's model name; empty when there are none."""

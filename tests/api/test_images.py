@@ -104,8 +104,8 @@ async def test_without_a_good_key_there_is_a_401(gateway: Gateway, key: str | No
     ("method", "path"),
     [
         ("GET", "/v1"),
-        ("POST", "/v1/images/variations"),
-        ("POST", "/v1/images/edits"),
+        ("POST", "/openai/images/generations"),
+        ("POST", "/openai/deployments/d/chat/completions"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/files"),
         ("GET", "/v1/organization/keys"),

@@ -1,0 +1,104 @@
+"""One request for images between the door and its life: read, traced, served, or refused with an error.
+
+The same for every route and every form of body. Refuses to know how bodies are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from litestar.exceptions import HTTPException
+
+from gateway import telemetry as names
+from gateway.api.door import STATE_KEY
+from gateway.api.options import allows_downgrade, deadline, wants_footprint
+from gateway.api.responses import answer_app
+from gateway.errors import ApiError, BudgetExceeded
+from gateway.lifecycle.ask import Ask, ClientGone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from litestar import Request
+    from litestar.types import ASGIApp
+
+    from gateway.identity.subject import Subject
+    from gateway.images.request import ImageRequest
+    from gateway.lifecycle.ask import Served
+    from gateway.lifecycle.serve import Images
+
+CLIENT_CLOSED = 499
+
+
+async def answered(
+    request: Request[Any, Any, Any],
+    subject: Subject,
+    images: Images,
+    *,
+    route: str,
+    reading: Awaitable[ImageRequest],
+) -> ASGIApp:
+    """The answer to what `reading` will have read. Raises `ApiError`; `route` names the server span."""
+    request_id: str = request.scope["state"][STATE_KEY]
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    finish = images.telemetry.finish_request
+    with images.telemetry.request_span(route, headers, request_id=request_id) as span:
+        try:
+            asked = await reading
+            async with _watched(request) as gone:
+                served = await images.serve(
+                    Ask(
+                        request_id,
+                        subject,
+                        asked,
+                        gone,
+                        retry_count=_retry_count(headers.get("x-stainless-retry-count")),
+                        deadline_s=deadline(headers),
+                        include_footprint=wants_footprint(headers),
+                        allow_downgrade=allows_downgrade(headers),
+                    )
+                )
+        except ApiError as error:
+            decision = {names.DECISION: "deny" if isinstance(error, BudgetExceeded) else None}
+            finish(span, status=error.status, attributes=decision, error=type(error).__name__)
+            raise
+        except ClientGone:
+            finish(span, status=CLIENT_CLOSED, error="client_gone")
+            raise HTTPException(status_code=CLIENT_CLOSED, detail="The client closed the request.") from None
+        finish(span, status=served.answer.status, attributes=_outcome(served))
+        return answer_app(served)
+
+
+def _outcome(served: Served) -> dict[str, Any]:
+    return {
+        names.DECISION: served.decision,
+        names.DEPLOYMENT: served.route.deployment.id,
+        names.ZONE: served.footprint.zone,
+        **names.footprint_attributes(served.footprint, basis=served.basis),
+    }
+
+
+def _retry_count(header: str | None) -> int | None:
+    """How often the client says it sent this before; anything but one or two digits says nothing."""
+    return int(header) if header is not None and header.isdecimal() and len(header) < 3 else None  # noqa: PLR2004
+
+
+@asynccontextmanager
+async def _watched(request: Request[Any, Any, Any]) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when the client hangs up; the body has been read before."""
+    gone = asyncio.Event()
+
+    async def watch() -> None:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                gone.set()
+                return
+
+    watcher = asyncio.ensure_future(watch())
+    try:
+        yield gone
+    finally:
+        watcher.cancel()

@@ -1,0 +1,94 @@
+"""What a dialect is: where a kind of image server takes which request, and how its fields are spelled.
+
+Pure: a request and a deployment in, a body out. Whatever is left out of a body is named, so that the client
+can be told. Refuses to know sockets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import InvalidRequest
+from gateway.upstreams.bodies import Body, form_body, json_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.images.request import ImageRequest, Route
+    from gateway.upstreams.deployments import Deployment
+
+Fields = dict[str, Any]
+
+
+def as_they_are(fields: Fields, _deployment: Deployment) -> Fields:
+    """No translation."""
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One kind of image server.
+
+    `paths` are below a deployment's base URL; a route without one is not offered. `kept`, where set, are the
+    only parameters the server reads; `dropped` are those it refuses or that mean nothing to it. `translate`
+    gets the fields that are left. `form_routes` and `json_routes` take these kinds of bodies.
+    """
+
+    name: str
+    paths: Mapping[Route, str]
+    kept: frozenset[str] | None = None
+    dropped: frozenset[str] = frozenset()
+    translate: Callable[[Fields, Deployment], Fields] = as_they_are
+    json_edits: bool = False
+    form_edits: bool = True
+    key_header: str = "authorization"
+    renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def offers(self, request: ImageRequest) -> bool:
+        """Whether such a server takes this kind of request in this kind of body."""
+        if request.route not in self.paths:
+            return False
+        if request.route == "images.generate":
+            return True
+        return self.form_edits if request.form is not None else self.json_edits
+
+    def fields(self, request: ImageRequest, deployment: Deployment) -> tuple[Fields, list[str]]:
+        """The fields as they are sent, and the names of those that are left out.
+
+        Raises `InvalidRequest` when the deployment refuses unknown parameters and there are some.
+        """
+        unknown = request.unknown_fields()
+        if unknown and deployment.unknown_params == "refuse":
+            raise InvalidRequest(
+                f"'{unknown[0]}' is not a parameter that this model accepts.",
+                code="unknown_parameter",
+                param=unknown[0] if unknown[0].isidentifier() else None,
+            )
+        left_out = [
+            name
+            for name in request.fields
+            if name in self.dropped
+            or name in deployment.drop_params
+            or (self.kept is not None and name not in self.kept and name != "model")
+            or (name in unknown and deployment.unknown_params == "drop")
+        ]
+        fields = {name: value for name, value in request.fields.items() if name not in left_out}
+        if deployment.upstream_model is not None:
+            fields["model"] = deployment.upstream_model
+        translated = self.translate(fields, deployment)
+        lost = [name for name in fields if name not in translated and name not in self.renamed]
+        return translated, [*left_out, *(name for name in lost if name != "model")]
+
+    def body(self, request: ImageRequest, deployment: Deployment) -> tuple[Body, list[str]]:
+        """The body as it is sent, written anew from what was priced, and what was left out of it."""
+        fields, left_out = self.fields(request, deployment)
+        if request.form is not None:
+            return form_body(request.form, fields), left_out
+        return json_body(fields), left_out
+
+
+def renamed(fields: Fields, names: Mapping[str, str]) -> Fields:
+    """Fields under other names, in their order."""
+    return {names.get(name, name): value for name, value in fields.items()}

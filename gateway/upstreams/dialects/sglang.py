@@ -1,0 +1,10 @@
+"""SGLang-diffusion: OpenAI's fields and its own beside them; reports its inference time."""
+
+from __future__ import annotations
+
+from gateway.upstreams.dialects.dialect import Dialect
+from gateway.upstreams.dialects.openai import PATHS
+
+SGLANG = Dialect(
+    "sglang", paths=PATHS, dropped=frozenset({"style", "quality", "moderation", "stream", "partial_images"})
+)

@@ -1,0 +1,23 @@
+"""vLLM-Omni: serves one model, refuses any other name, and reports the seconds of each stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.upstreams.dialects.dialect import Dialect, Fields
+from gateway.upstreams.dialects.openai import PATHS
+
+if TYPE_CHECKING:
+    from gateway.upstreams.deployments import Deployment
+
+
+def for_vllm_omni(fields: Fields, deployment: Deployment) -> Fields:
+    """Without the client's name of the model, which the server would not know."""
+    if deployment.upstream_model is not None:
+        return fields
+    return {name: value for name, value in fields.items() if name != "model"}
+
+
+VLLM_OMNI = Dialect(
+    "vllm-omni", paths=PATHS, translate=for_vllm_omni, dropped=frozenset({"style", "quality", "moderation"})
+)

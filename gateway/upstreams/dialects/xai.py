@@ -1,0 +1,16 @@
+"""xAI: no sizes and styles; edits are JSON, never forms."""
+
+from __future__ import annotations
+
+from gateway.upstreams.dialects.dialect import Dialect
+from gateway.upstreams.dialects.openai import PATHS
+
+XAI = Dialect(
+    "xai",
+    paths=PATHS,
+    dropped=frozenset(
+        {"size", "width", "height", "style", "background", "moderation", "stream", "partial_images"}
+    ),
+    json_edits=True,
+    form_edits=False,
+)

@@ -1,0 +1,33 @@
+"""Drives a gateway with the LiteLLM SDK: `litellm_sdk.py OPERATION BASE_URL KEY MODEL`."""
+
+import base64
+import io
+import json
+import sys
+
+import litellm
+import openai
+
+operation, base_url, key, model = sys.argv[1:]
+to = {"model": f"openai/{model}", "api_base": base_url, "api_key": key, "prompt": "a cat", "size": "64x64"}
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+def run() -> dict:
+    if operation == "generate":
+        return {"images": len(litellm.image_generation(n=2, **to).data)}
+    if operation == "edit":
+        files = [io.BytesIO(PNG), io.BytesIO(PNG)]
+        for number, file in enumerate(files):
+            file.name = f"{number}.png"
+        return {"images": len(litellm.image_edit(image=files, n=2, **to).data)}
+    raise SystemExit(f"unknown operation {operation}")
+
+
+try:
+    result = run()
+except openai.APIError as error:
+    result = {"status": getattr(error, "status_code", None)}
+print(json.dumps(result))

@@ -1,0 +1,24 @@
+// Drives a gateway with the Vercel AI SDK: `ai_sdk.mjs OPERATION BASE_URL KEY MODEL`.
+import { createOpenAI } from "@ai-sdk/openai";
+import { APICallError, generateImage } from "ai";
+
+const [operation, baseURL, apiKey, model] = process.argv.slice(2);
+const provider = createOpenAI({ baseURL, apiKey });
+const png = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==",
+  "base64",
+);
+
+async function run() {
+  const ask = { model: provider.image(model), n: 2, size: "64x64" };
+  const prompt = operation === "edit" ? { text: "a cat", images: [png, png] } : "a cat";
+  const { images } = await generateImage({ ...ask, prompt });
+  return { images: images.length };
+}
+
+const result = await run().catch((error) => {
+  const cause = error.lastError ?? error.cause ?? error;
+  if (!APICallError.isInstance(cause)) throw error;
+  return { status: cause.statusCode, code: JSON.parse(cause.responseBody).error.code };
+});
+console.log(JSON.stringify(result));

@@ -1,0 +1,43 @@
+// Drives a gateway with openai-node: `openai_node.mjs OPERATION BASE_URL KEY MODEL`.
+import OpenAI, { toFile } from "openai";
+
+const [operation, baseURL, apiKey, model] = process.argv.slice(2);
+const client = new OpenAI({ baseURL, apiKey, timeout: 30_000 });
+const png = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==",
+  "base64",
+);
+const file = (name) => toFile(png, name, { type: "image/png" });
+
+async function types(stream) {
+  const events = [];
+  for await (const event of stream) events.push(event.type);
+  return { events };
+}
+
+async function run() {
+  const ask = { model, prompt: "a cat", size: "64x64" };
+  if (operation === "generate") return { images: (await client.images.generate({ ...ask, n: 2 })).data.length };
+  if (operation === "edit") {
+    const image = [await file("one.png"), await file("two.png")];
+    const answer = await client.images.edit({ mask: await file("mask.png"), ...ask, n: 2, image });
+    return { images: answer.data.length };
+  }
+  const streamed = { stream: true, partial_images: 1 };
+  if (operation === "stream") return types(await client.images.generate({ ...ask, ...streamed }));
+  if (operation === "edit-stream") {
+    return types(await client.images.edit({ ...ask, image: await file("one.png"), ...streamed }));
+  }
+  if (operation === "models") {
+    const models = [];
+    for await (const one of client.models.list()) models.push(one.id);
+    return { models };
+  }
+  throw new Error(`unknown operation ${operation}`);
+}
+
+const result = await run().catch((error) => {
+  if (!(error instanceof OpenAI.APIError)) throw error;
+  return { status: error.status ?? null, code: error.code ?? null, request_id: error.requestID };
+});
+console.log(JSON.stringify(result));

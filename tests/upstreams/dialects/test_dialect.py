@@ -1,0 +1,141 @@
+"""What each kind of image server is sent for the same request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.images.edits import read_edit
+from gateway.images.request import ImageRequest, read_generation
+from gateway.upstreams.deployments import Deployment
+from gateway.upstreams.dialects.registry import DIALECTS, dialect_of
+
+ASKED: dict[str, Any] = {
+    "model": "alias", "prompt": "a cat", "n": 2, "size": "512x768", "steps": 9, "seed": 7,
+    "negative_prompt": "dogs", "response_format": "b64_json", "style": "vivid", "quality": "hd",
+}  # fmt: skip
+
+
+def request(**fields: Any) -> ImageRequest:
+    return read_generation(json.dumps(ASKED | fields).encode())
+
+
+def sent(
+    dialect: str, asked: ImageRequest | None = None, **deployment: Any
+) -> tuple[dict[str, Any], list[str]]:
+    where = Deployment("d", ("alias",), "http://d/v1", dialect=dialect, **deployment)  # type: ignore[arg-type]
+    body, left_out = dialect_of(where).body(asked or request(), where)
+    assert isinstance(body.content, bytes)
+    return json.loads(body.content), left_out
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "left_out"),
+    [
+        ("openai", ASKED, []),
+        (
+            "azure",
+            {name: value for name, value in ASKED.items() if name not in ("response_format", "style")}
+            | {"quality": "high"},
+            ["response_format", "style"],
+        ),
+        (
+            "vllm-omni",
+            {name: value for name, value in ASKED.items() if name not in ("model", "style", "quality")},
+            ["style", "quality"],
+        ),
+        (
+            "sglang",
+            {name: value for name, value in ASKED.items() if name not in ("style", "quality")},
+            ["style", "quality"],
+        ),
+        (
+            "sdcpp",
+            {
+                "prompt": "a cat <sd_cpp_extra_args>"
+                '{"seed": 7, "negative_prompt": "dogs", "sample_params": {"sample_steps": 9}}'
+                "</sd_cpp_extra_args>",
+                "n": 2,
+                "size": "512x768",
+            },
+            ["response_format", "style", "quality"],
+        ),
+        (
+            "localai",
+            {
+                "model": "alias", "prompt": "a cat|dogs", "n": 2, "size": "512x768", "step": 9, "seed": 7,
+                "response_format": "b64_json", "quality": "hd",
+            },
+            ["style"],
+        ),
+        (
+            "xinference",
+            {
+                "model": "alias", "prompt": "a cat", "n": 2, "size": "512x768", "response_format": "b64_json",
+                "kwargs": '{"num_inference_steps": 9, "seed": 7, "negative_prompt": "dogs"}',
+            },
+            ["style", "quality"],
+        ),
+        (
+            "together",
+            {
+                "model": "alias", "prompt": "a cat", "n": 2, "steps": 9, "seed": 7, "negative_prompt": "dogs",
+                "response_format": "base64", "width": 512, "height": 768,
+            },
+            ["style", "quality"],
+        ),
+        (
+            "xai",
+            {name: value for name, value in ASKED.items() if name not in ("size", "style")},
+            ["size", "style"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_generation_in_every_dialect(dialect: str, body: dict[str, Any], left_out: list[str]) -> None:
+    assert sent(dialect) == (body, left_out)
+
+
+def test_every_dialect_is_in_the_table() -> None:
+    cases = test_a_generation_in_every_dialect.pytestmark[0].args[1]
+    assert {case[0] for case in cases} == set(DIALECTS)
+
+
+@pytest.mark.parametrize("model", ["gpt-image-2", "chatgpt-image-latest"])
+def test_a_gpt_image_model_is_spared_what_it_refuses(model: str) -> None:
+    body, left_out = sent("openai", upstream_model=model)
+
+    assert (body["model"], body["quality"]) == (model, "high")
+    assert left_out == ["response_format", "style"]
+
+
+def test_the_models_name_is_the_only_thing_that_differs_for_an_alias() -> None:
+    body, _ = sent("openai", upstream_model="black-forest-labs/FLUX.1-dev")
+
+    assert list(body.items()) == list((ASKED | {"model": "black-forest-labs/FLUX.1-dev"}).items())
+
+
+def test_a_deployment_may_drop_more() -> None:
+    body, left_out = sent("openai", drop_params=frozenset({"seed", "style"}))
+
+    assert {"seed", "style"}.isdisjoint(body)
+    assert left_out == ["seed", "style"]
+
+
+def test_a_server_of_one_model_hears_its_own_name_for_it() -> None:
+    assert sent("vllm-omni", upstream_model="Qwen/Qwen-Image")[0]["model"] == "Qwen/Qwen-Image"
+
+
+def test_size_is_made_of_width_and_height_where_a_server_knows_no_others() -> None:
+    asked = read_generation(b'{"model":"alias","prompt":"a","width":512,"height":768}')
+
+    assert sent("sdcpp", asked)[0]["size"] == "512x768"
+    assert sent("localai", asked)[0]["size"] == "512x768"
+    assert sent("xinference", asked) == ({"model": "alias", "prompt": "a", "size": "512*768"}, [])
+
+
+def test_edits_as_json_are_only_offered_where_they_are_understood() -> None:
+    edit = read_edit(b'{"model":"m","prompt":"a","images":[{"file_id":"f"}]}')
+
+    assert {name for name, dialect in DIALECTS.items() if dialect.offers(edit)} == {"openai", "xai"}

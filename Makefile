@@ -33,6 +33,14 @@ $(STAMPS)/clients: tests/contract/install.sh tests/contract/node/package-lock.js
 	@PYTHON=$(PYTHON) tests/contract/install.sh $(CURDIR)/$(VENV)/clients
 	@touch $@
 
+.PHONY: faults
+faults: $(STAMPS)/dev ## kill, freeze, slow down and forget everything on purpose (15 minutes at most)
+	@timeout 900 $(BIN)/python -m pytest -m "" $(PYTEST_ARGS) tests/faults tests/budgets/test_ledger_faults.py tests/e2e
+
+.PHONY: mutants
+mutants: $(STAMPS)/dev ## break the ledger on purpose, line by line, and see that a test notices
+	@$(BIN)/python -m tests.mutants
+
 .PHONY: check
 check: $(STAMPS)/dev ## static checks: format, lint, types, import contracts, the files that ship
 	$(BIN)/ruff format --check .

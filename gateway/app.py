@@ -13,16 +13,19 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from litestar import Litestar, Router
 from litestar.di import Provide
 
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.browsers import cors
 from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
 from gateway.api.estimate import estimate
+from gateway.api.grid import grid_router
 from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
@@ -40,7 +43,10 @@ from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.watching import Watching
 from gateway.reloading import Reloading
+from gateway.routing.feed import Feed
+from gateway.routing.grid import Grid
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -48,6 +54,7 @@ from gateway.store.valkey import EmbeddedValkey
 from gateway.upstreams.client import Upstreams
 from gateway.upstreams.deployment_file import load_deployments, openai_deployments
 from gateway.upstreams.deployments import DeploymentSet
+from gateway.upstreams.rules import Rules
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.queries import UsageQueries
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
+SIGNAL_TIMEOUT_S = 15.0
 UNPOSTED = "unposted"
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
@@ -100,6 +108,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
             *images_routers(max_json_bytes=settings.max_json_bytes, max_form_bytes=settings.max_form_bytes),
             Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
             eco_router(),
+            grid_router(),
             admin_router(),
             healthz,
             readyz,
@@ -114,6 +123,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
         lifespan=[running.open],
         openapi_config=openapi_config(path=docs.path, page=docs.page, headers=docs.headers),
         logging_config=None,
+        cors_config=cors(settings.cors_origins),
     )
     complete(app.openapi_schema)
     return app
@@ -123,7 +133,7 @@ def describe() -> str:
     """The OpenAPI description of this version as YAML; needs no store, file or environment."""
     settings = Settings(_env_file=None)
     configuration = Configuration(
-        no_policies(), DeploymentSet((), objective="carbon", version=""), load_factors(), loaded_at=0
+        no_policies(), DeploymentSet((), rules=Rules(), version=""), load_factors(), loaded_at=0
     )
     return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
 
@@ -230,10 +240,14 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                grid=Grid(),
             )
+            sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
+            stack.push_async_callback(sources.aclose)
             reader = connect(redis_url, timeout_ms=CONSUMER_TIMEOUT_MS)
             stack.push_async_callback(reader.aclose)
             journal = JournalConsumer(reader, database)
+            feed = Feed(reader, sources, images.grid, Watching(lambda: self._files.current))
             self._parts = {
                 "images": images,
                 "keys": keys,
@@ -255,6 +269,7 @@ class Running:
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
+            self._start("signals", feed.run())
             self._start("configuration", self._files.watch(spans))
             try:
                 yield

@@ -101,6 +101,7 @@ async def gateway_running(
     zones: Mapping[str, StandInSettings] | None = None,
     deployment: Mapping[str, Any] | None = None,
     deployments: list[dict[str, Any]] | None = None,
+    signals: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of one stand-in per zone (SE and PL unless given)."""
@@ -123,7 +124,7 @@ async def gateway_running(
             for zone, running in standins.items()
         ]
         file = directory / "deployments.yaml"
-        file.write_text(yaml.safe_dump({"deployments": listed}))
+        file.write_text(yaml.safe_dump({"deployments": listed, "signals": dict(signals or {})}))
         policies = directory / "policies"
         policies.mkdir(exist_ok=True)
         (policies / "budgets.yaml").write_text(yaml.safe_dump({"timezone": "UTC", "budgets": budgets or []}))

@@ -50,8 +50,9 @@ def test_a_zone_and_a_gpu_without_factors_are_problems(tmp_path: Path) -> None:
 def test_references_are_resolved_where_an_environment_is_given() -> None:
     path = ROOT / "tests" / "deployments" / "good" / "full.yaml"
 
-    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [7, 17]
-    assert check(None, path, year=YEAR, environ={"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k"}) == []
+    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [7, 18, 33]
+    environ = {"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k", "WATTTIME": "user:password"}
+    assert check(None, path, year=YEAR, environ=environ) == []
 
 
 def test_a_grid_factor_grows_old() -> None:

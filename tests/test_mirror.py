@@ -30,9 +30,22 @@ THROUGH = {
     "images/test_skeleton": "pixels",
     "images/test_edits": "form values",
     "demo/test_standin": "forms streaming",
+    # A whole simulation is the test of its parts.
+    "simulation/test_simulate": "choice options plot replay slots traces",
+    # A ranking is judged with its counterfactuals.
+    "routing/test_rank": "counterfactual",
+    "routing/test_ladder": "readings tables",
+    # Every provider is asked over a real socket.
+    "routing/test_providers": (
+        "providers/carbon_aware_sdk providers/eia providers/electricity_maps providers/energinet "
+        "providers/energy_charts providers/entsoe providers/fuels providers/neso providers/rte "
+        "providers/source providers/watttime"
+    ),
 }
 WHOLE = {
     "test_app": "settings",
+    "simulation/test_simulate": "routing/signal_file",
+    "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
     "faults/test_loss": "budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
@@ -49,6 +62,7 @@ OF_NO_MODULE = {
     "footprint/test_ecologits": "our grid against another library's",
     "footprint/test_methodology": "docs/methodology.md",
     "lifecycle/test_streams": "lives whose answer is a stream",
+    "routing/test_providers": "routing/providers",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",
     "test_readme": "README.md",

@@ -149,6 +149,7 @@ class RequestAnswer(RequestItem, kw_only=True):
 
     updated: str
     candidates: list[dict[str, Any]] = []
+    routing: dict[str, Any] = {}
     attempts: list[Any] = []
     usage: dict[str, Any] | None = None
     trace_id: str | None = None
@@ -210,6 +211,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         **_request_fields(stored),
         updated=rfc3339(stored.updated_at_ms),
         candidates=record.candidates,
+        routing=record.routing,
         attempts=list(record.attempts),
         usage=record.usage,
         trace_id=record.trace_id,

@@ -94,14 +94,17 @@ class Ledger:
         candidates: Sequence[Charge],
         counters: Sequence[Counter],
         record: str,
+        *,
+        policies: tuple[str, int] = ("", 0),
     ) -> Held | Denied:
         """Hold the first of `candidates` that fits every counter, or nothing.
 
         Called again with the same id and the same request it answers the same, so a reserve that timed out
         may be repeated; if it is given up instead, `release` makes sure that nothing stays held. `record` is
         journaled should the hold expire. Raises WindowMoved when the buckets are not those of the store's
-        time, HoldGone when the hold has already ended, ValueError when the id belongs to another request or
-        an amount is out of bounds.
+        time, HoldGone when the hold has already ended, LedgerUnavailable when newer `policies` (their
+        version, and when they were written in ms) were in force a minute ago, ValueError when the id belongs
+        to another request or an amount is out of bounds.
         """
         wire.check_request(candidates, counters)
         names = wire.OrgKeys(org)
@@ -113,6 +116,7 @@ class Ledger:
             wire.fingerprint(candidates, counters),
             record,
             self._grace_ms,
+            *policies,
             wire.request_json(candidates, counters),
         ]
         reason = self._trouble()
@@ -282,7 +286,10 @@ class Ledger:
             await _REFUSE.run(self._redis, [refusals_key(org)], [hold_id, record, REFUSALS_KEPT])
 
     async def ping(self) -> None:
-        """Raise LedgerUnavailable unless the store answers in time."""
+        """Raise LedgerUnavailable unless the store answers in time and may be used."""
+        reason = self._trouble()
+        if reason is not None:
+            raise LedgerUnavailable(reason)
         async with self._call("ping"):
             await self._redis.ping()
 

@@ -8,7 +8,7 @@ every file. Knows what a budget is. Refuses to know requests (`matching`), time 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
@@ -53,16 +53,23 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Every budget of a folder, in the order of files; `version` is a digest of the files' contents."""
+    """Every budget of a folder, in the order of files; `version` is a digest of the files' contents.
+
+    `written_ms` is when a file or the folder changed last (UTC epoch ms): of two versions the later is newer.
+    """
 
     budgets: tuple[Budget, ...]
     version: str
+    written_ms: int = field(default=0, compare=False)
 
 
 def load_policies(directory: Path) -> PolicySet:
     """All policies of a folder; none when it holds no policy file. Raises ConfigError with every mistake."""
     documents, problems = [], []
-    for path in _policy_files(directory):
+    files = _policy_files(directory)
+    # Before they are read: what is written meanwhile must not make an older text look newer.
+    written_ms = max(path.stat().st_mtime_ns for path in (directory, *files)) // 1_000_000
+    for path in files:
         try:
             documents.append(read_document(path, PolicyFile, environ=None))
         except ConfigError as error:
@@ -73,6 +80,7 @@ def load_policies(directory: Path) -> PolicySet:
     return PolicySet(
         budgets=tuple(budget for document in documents for budget in _budgets(document)),
         version=_version([document.digest for document in documents]),
+        written_ms=written_ms,
     )
 
 

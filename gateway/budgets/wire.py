@@ -176,6 +176,9 @@ def read_reserved(
         case "grace":
             msg = f"another server of the budget store took over; it admits again in {answer[1]} ms"
             raise LedgerUnavailable(msg)
+        case "stale":
+            msg = "newer policies are in force than those that this gateway has read so far"
+            raise LedgerUnavailable(msg)
         case verdict:
             msg = f"the budget store keeps no ledger for org {org} ({verdict})"
             raise LedgerUnavailable(msg)

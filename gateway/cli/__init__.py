@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, serve, usage
+from gateway.cli import check, demo, estimate, keys, ledger, openapi, serve, simulate, usage
 
 app = typer.Typer(
     name="ecogate",
@@ -17,6 +17,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("estimate")(estimate.estimate)
+app.command("simulate")(simulate.simulate)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
 app.add_typer(keys.app, name="keys")

@@ -85,12 +85,14 @@ class Admission:
         for _, same in groupby(forms, key=lambda form: self._counter_ids(form.plan.request, now)):
             plans = [form.plan for form in same]
             counted = self._budgets(plans[0].request, now)
+            policies = self._configuration.policies
             answer = await self._ledger.reserve(
                 self._ask.subject.org,
                 self._ask.id,
                 [hold for plan in plans for hold in plan.holds],
                 [match.counter for match in counted],
                 story.record(self._plan.routes[0], outcome="unknown"),
+                policies=(policies.version, policies.written_ms),
             )
             if isinstance(answer, Held):
                 return _admitted(answer, plans, counted)

@@ -93,7 +93,7 @@ class Delivery:
         await relay.end(complete=error is None)
 
     async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
-        footprint = settled_footprint(self._configuration, self._ask.request, route.deployment, delivered)
+        footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
         charge = to_settle(footprint)
         await self._account.settle(
             charge,
@@ -113,7 +113,7 @@ class Delivery:
 
         def member() -> bytes:
             delivered = scan.delivered()
-            footprint = settled_footprint(self._configuration, self._ask.request, route.deployment, delivered)
+            footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
             basis = "settled" if delivered.images >= self._ask.request.n else "estimate"
             return ecogate_member(self._ask.id, route, footprint, basis)
 

@@ -60,7 +60,8 @@ async def dry_run(
         "hold": hold_json(plan.holds[chosen]),
         "deployment": route.deployment.id,
         "zone": route.footprint.zone,
-        "candidates": [ranked.as_json() for ranked in plan.ranking],
+        "candidates": [ranked.as_json() for ranked in plan.ranking.routes],
+        "routing": plan.ranking.as_json(),
         "verdict": "admit",
         "policies": [
             _policy(match, balance, subject) for match, balance in zip(matched, balances, strict=True)

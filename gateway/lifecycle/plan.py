@@ -16,6 +16,7 @@ from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
 from gateway.images.request import read_size
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.answer import Delivered
     from gateway.images.request import ImageRequest
-    from gateway.routing.rank import Route
+    from gateway.routing.grid import Grid
+    from gateway.routing.ladder import Intensity
+    from gateway.routing.rank import Ranking, Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
 MAX_ATTEMPTS = 2
 """The chosen deployment and one failover; a hold covers the dearer of the two."""
+WH_PER_KWH = 1000.0
+BUSY = "no free slot at this gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Plan:
     subject: Subject
     request: ImageRequest
     routes: list[Route]
-    ranking: list[Route]
+    ranking: Ranking
     holds: list[Charge]
 
     def attempts(self, first: int) -> list[Route]:
@@ -70,8 +75,11 @@ def make_plan(
     request: ImageRequest,
     *,
     full: Callable[[Deployment], bool],
+    grid: Grid,
+    hour: int,
 ) -> Plan:
-    """The plan of a request. `full` says whether a deployment has no free slot in this process.
+    """The plan of a request. `full` says whether a deployment has no free slot in this process; `grid` is
+    what is known of the grid in `hour` (counted since 1970).
 
     Raises `NotFound` for a model that nobody serves, `Unavailable` when every deployment is full.
     """
@@ -87,24 +95,84 @@ def make_plan(
         )
     ranking = rank(
         [
-            Candidate(
-                deployment,
-                estimate(work(request, deployment), site(deployment), configuration.factors),
-                "no free slot at this gateway" if full(deployment) else None,
-            )
+            _candidate(configuration, request, deployment, full=full(deployment), grid=grid, hour=hour)
             for deployment in deployments
-        ]
+        ],
+        configuration.deployments.rules,
+        incumbent=grid.incumbent(request.model),
     )
-    routes = [route for route in ranking if route.candidate.unavailable is None]
+    routes = [route for route in ranking.routes if not route.rejected]
     if not routes:
-        raise Unavailable(
-            "Every deployment of this model is busy.",
-            code="deployments_busy",
-            headers={"retry-after": "2"},
-        )
+        raise _nobody(ranking)
     alone = [to_hold(route.footprint) for route in routes]
     holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
     return Plan(subject, request, routes, ranking, holds)
+
+
+def _candidate(
+    configuration: Configuration,
+    request: ImageRequest,
+    deployment: Deployment,
+    *,
+    full: bool,
+    grid: Grid,
+    hour: int,
+) -> Candidate:
+    """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
+    factors, rules = configuration.factors, configuration.deployments.rules
+    asked = work(request, deployment)
+    yearly = footprint = estimate(asked, site(deployment), factors)
+    unsure = caution(deployment, yearly.zone)
+    intensity = None if unsure else _intensity(grid, yearly, hour)
+    if intensity is not None and intensity.priced:
+        footprint = estimate(asked, site(deployment, intensity), factors)
+    expected = None
+    if unsure:
+        expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
+    elif intensity is not None:
+        expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
+    price = deployment.usd_per_image
+    return Candidate(
+        deployment,
+        footprint,
+        BUSY if full else None,
+        expected_carbon_g=expected,
+        yearly=yearly,
+        intensity=intensity,
+        caution=unsure,
+        usd=None if price is None else price * request.n,
+        places=places(deployment, footprint.zone, factors),
+    )
+
+
+def _intensity(grid: Grid, yearly: Footprint, hour: int) -> Intensity | None:
+    """The zone's intensity where something better than its yearly value is known."""
+    g_per_kwh = yearly.carbon_use_g.central / yearly.energy_wh.central * WH_PER_KWH
+    found = grid.intensity(yearly.zone, hour, yearly_g_per_kwh=g_per_kwh, yearly_source=yearly.carbon_basis)
+    return None if found.quality == "yearly" else found
+
+
+def _expected_carbon_g(yearly: Footprint, intensity: Intensity) -> float:
+    other = _carbon_g(yearly) - yearly.carbon_use_g.central
+    return other + yearly.energy_wh.central / WH_PER_KWH * intensity.g_per_kwh
+
+
+def _carbon_g(footprint: Footprint) -> float:
+    return footprint.carbon_g.central
+
+
+def _nobody(ranking: Ranking) -> Unavailable:
+    """503 with what stands in the way; only busy deployments are worth another try."""
+    if any(route.candidate.unavailable == BUSY for route in ranking.routes):
+        return Unavailable(
+            "Every deployment of this model is busy.", code="deployments_busy", headers={"retry-after": "2"}
+        )
+    reasons = sorted({route.reason for route in ranking.routes})
+    return Unavailable(
+        f"No deployment of this model may be used: {'; '.join(reasons)}.",
+        code="no_route",
+        headers={"x-should-retry": "false"},
+    )
 
 
 def budgets_for(
@@ -162,27 +230,36 @@ def _gpu_seconds(deployment: Deployment, delivered: Delivered) -> float | None:
     return seconds * (hardware.num_gpus or 1) / (hardware.batch or 1)
 
 
-def site(deployment: Deployment) -> Site:
-    """Where and on what a deployment runs, as the estimator asks it."""
+def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
+    """Where and on what a deployment runs, as the estimator asks it; a reading replaces the yearly value.
+
+    A region that only names where the account is (`pin: global` or `datazone`) is not where the work runs.
+    """
     hardware, location = deployment.hardware, deployment.location
+    placed = location.pin in ("region", "unknown")
     return Site(
         provider=location.provider,
-        region=location.region,
-        zone=location.zone,
+        region=location.region if placed else None,
+        zone=location.zone if placed else None,
         gpu=hardware.gpu,
         num_gpus=hardware.num_gpus,
         precision=hardware.precision,
         batch=hardware.batch,
         pue=hardware.pue,
         wue_l_per_kwh=hardware.wue_l_per_kwh,
+        carbon_intensity_g_per_kwh=intensity.g_per_kwh if intensity is not None else None,
+        carbon_intensity_source=intensity.told if intensity is not None else None,
     )
 
 
 def settled_footprint(
-    configuration: Configuration, request: ImageRequest, deployment: Deployment, delivered: Delivered
+    configuration: Configuration, request: ImageRequest, route: Route, delivered: Delivered
 ) -> Footprint:
-    """The footprint of what really came back."""
-    return estimate(delivered_work(request, deployment, delivered), site(deployment), configuration.factors)
+    """The footprint of what really came back, at the reading by which it was routed."""
+    deployment, intensity = route.deployment, route.candidate.intensity
+    priced = intensity if intensity is not None and intensity.priced else None
+    done = delivered_work(request, deployment, delivered)
+    return estimate(done, site(deployment, priced), configuration.factors)
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:

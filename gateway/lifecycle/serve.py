@@ -18,6 +18,8 @@ from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, U
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
+from gateway.routing.grid import Grid
+from gateway.routing.readings import hour_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,12 +56,18 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
         """What the request would cost where; the same for a dry run and for a real request."""
         return make_plan(
-            configuration, subject, request, full=lambda deployment: self.upstreams.to(deployment).full
+            configuration,
+            subject,
+            request,
+            full=lambda deployment: self.upstreams.to(deployment).full,
+            grid=self.grid,
+            hour=hour_of(time.time()),
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -92,8 +100,9 @@ class Images:
             with self.telemetry.span(names.SPAN_ROUTE) as span:
                 plan = self.plan(configuration, ask.subject, ask.request)
                 model = ask.request.model
-                ranking = [route.deployment.id for route in plan.ranking]
+                ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
+                span.set_attributes(_grid_attributes(plan))
             served = await self._lived(ask, plan, configuration, ready)
         except ApiError as error:
             outcome, status = OUTCOMES.get(type(error), "error"), error.status
@@ -139,3 +148,16 @@ class Images:
         self._lives.discard(life)
         if not life.cancelled() and not isinstance(life.exception(), ApiError | ClientGone | None):
             logger.error("a request ended with an unexpected error", exc_info=life.exception())
+
+
+def _grid_attributes(plan: Plan) -> dict[str, str | int | float]:
+    """What a choice went by, and what it avoids against an even spread (negative where it causes more)."""
+    attributes: dict[str, str | int | float] = {names.OBJECTIVE: plan.ranking.objective}
+    if plan.ranking.instead is not None:
+        attributes[names.AVOIDED] = plan.ranking.instead.even_spread.avoided_carbon_g
+    intensity = plan.routes[0].candidate.intensity
+    if intensity is not None:
+        attributes |= {names.SIGNAL: intensity.quality, names.SIGNAL_SOURCE: intensity.source}
+        if intensity.age_h is not None:
+            attributes[names.SIGNAL_AGE] = intensity.age_h
+    return attributes

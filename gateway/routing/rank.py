@@ -1,18 +1,23 @@
 """Which deployment comes first, and why.
 
-Pure: footprints in, an order with reasons out. Today the order is by the carbon of the annual factors of
-each zone; ties keep the order of the file. Refuses to know sockets, budgets and clocks.
+Pure: candidates in, an order with reasons out. What a candidate is *charged* for is its footprint; what it is
+*ordered* by may be more careful (a place that nobody knows, a signal that has not proved itself). A candidate
+that a hard limit rejects never comes back for want of others. Refuses to know sockets, budgets and clocks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from gateway.routing.counterfactual import Counterfactual, counterfactual
+from gateway.upstreams.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.footprint.quantities import Footprint
+    from gateway.routing.ladder import Intensity
     from gateway.upstreams.deployments import Deployment
 
 
@@ -20,20 +25,48 @@ if TYPE_CHECKING:
 class Candidate:
     """A deployment that could do the work, with the footprint the work would have there.
 
-    `unavailable` says why it cannot be used now, where that is so.
+    `unavailable` says why it cannot be used now, where that is so; `free` is the free share of its capacity.
+    `expected_carbon_g` and `expected_water_ml` replace the footprint's central values in the order;
+    `caution` says why. `yearly` is the footprint at yearly factors, where a reading changed it. `usd` is the
+    price of the request. `places` are the residency tags that its location surely has.
     """
 
     deployment: Deployment
     footprint: Footprint
     unavailable: str | None = None
+    free: float = 1.0
+    expected_carbon_g: float | None = None
+    expected_water_ml: float | None = None
+    caution: str | None = None
+    yearly: Footprint | None = None
+    usd: float | None = None
+    places: frozenset[str] = frozenset()
+    intensity: Intensity | None = None
+
+    @property
+    def carbon_g(self) -> float:
+        """What carbon the order goes by, in grams of CO2e for the request."""
+        return self.footprint.carbon_g.central if self.expected_carbon_g is None else self.expected_carbon_g
+
+    @property
+    def water_ml(self) -> float:
+        """What water the order goes by, in mL for the request."""
+        return self.footprint.water_ml.central if self.expected_water_ml is None else self.expected_water_ml
+
+    @property
+    def fixed(self) -> Footprint:
+        """The footprint at yearly factors: what a choice without signals would go by."""
+        return self.footprint if self.yearly is None else self.yearly
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A candidate in its place; `reason` is a sentence for people."""
+    """A candidate in its place; `reason` is a sentence for people, `rejected` is set for unusable ones."""
 
     candidate: Candidate
     reason: str
+    score: float | None = None
+    rejected: bool = False
 
     @property
     def deployment(self) -> Deployment:
@@ -44,37 +77,161 @@ class Route:
         return self.candidate.footprint
 
     def as_json(self) -> dict[str, Any]:
-        footprint = self.footprint
-        return {
+        candidate, footprint = self.candidate, self.footprint
+        shown: dict[str, Any] = {
             "deployment": self.deployment.id,
             "zone": footprint.zone,
             "energy_wh": footprint.energy_wh.central,
             "water_ml": footprint.water_ml.central,
             "carbon_g": footprint.carbon_g.central,
             "carbon_basis": footprint.carbon_basis,
-            "usable": self.candidate.unavailable is None,
+            "usable": not self.rejected,
             "reason": self.reason,
         }
+        if candidate.expected_carbon_g is not None:
+            shown["ranked_by_carbon_g"] = candidate.expected_carbon_g
+        if candidate.caution is not None:
+            shown["caution"] = candidate.caution
+        if candidate.intensity is not None:
+            shown["signal"] = candidate.intensity.as_json()
+        return shown
 
 
-def rank(candidates: Sequence[Candidate]) -> list[Route]:
-    """All candidates, usable ones first, each group by carbon (central estimate, gCO2e of the request)."""
-    ordered = sorted(
-        candidates,
-        key=lambda candidate: (candidate.unavailable is not None, candidate.footprint.carbon_g.central),
-    )
-    usable = [candidate for candidate in ordered if candidate.unavailable is None]
-    return [Route(candidate, _reason(candidate, usable)) for candidate in ordered]
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All candidates, usable ones first and best first; `instead` is what other rules would have chosen."""
+
+    routes: list[Route]
+    objective: str
+    instead: Counterfactual | None = field(default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The decision for a record: the objective and the counterfactuals (candidates stand beside it)."""
+        shown: dict[str, Any] = {"objective": self.objective}
+        if self.instead is not None:
+            shown["instead"] = self.instead.as_json()
+        return shown
 
 
-def _reason(candidate: Candidate, usable: Sequence[Candidate]) -> str:
+def leader(scores: Sequence[float], incumbent: int | None, min_gain: float) -> int:
+    """The place of the best score (lower is better), or of the incumbent while no rival is better enough."""
+    best = min(range(len(scores)), key=scores.__getitem__)
+    if incumbent is None or incumbent == best:
+        return best
+    return best if scores[best] <= scores[incumbent] * (1 - min_gain) else incumbent
+
+
+def rank(
+    candidates: Sequence[Candidate], rules: Rules | None = None, *, incumbent: str | None = None
+) -> Ranking:
+    """All candidates in order, each with its reason; `incumbent` is the deployment that led until now.
+
+    The usable ones come first: the leader, then the others by the objective. Candidates within `near_tie` of
+    the leader share its place, the one with more free capacity first and known places before unknown ones.
+    """
+    rules = rules or Rules()
+    accepted: list[Candidate] = []
+    rejected: list[Route] = []
+    for candidate in candidates:
+        why = rejection(candidate, rules)
+        if why is None:
+            accepted.append(candidate)
+        else:
+            rejected.append(Route(candidate, why, rejected=True))
+    if not accepted:
+        return Ranking(rejected, rules.objective)
+    scores = _scores(accepted, candidates, rules)
+    order = sorted(range(len(accepted)), key=lambda at: (scores[at], _unsure(accepted[at])))
+    seat = next((at for at in order if accepted[at].deployment.id == incumbent), None)
+    first = leader(scores, seat, rules.min_gain)
+    ceiling = scores[first] * (1 + rules.near_tie)
+    ties = [at for at in order if scores[at] <= ceiling and at != first]
+    if ties:
+        ties = sorted([first, *ties], key=lambda at: (-round(accepted[at].free, 1), _unsure(accepted[at])))
+        first = ties[0]
+    order.remove(first)
+    order.insert(0, first)
+    sentences = _Sentences(order, accepted, scores, rules, seat)
+    routes = [Route(accepted[at], sentences.reason(place, at), scores[at]) for place, at in enumerate(order)]
+    return Ranking(routes + rejected, rules.objective, counterfactual(accepted, routes[0].footprint))
+
+
+def _unsure(candidate: Candidate) -> bool:
+    return candidate.caution is not None
+
+
+def rejection(candidate: Candidate, rules: Rules) -> str | None:
+    """The hard limit that a candidate breaks, as a sentence, or None."""
     if candidate.unavailable is not None:
         return candidate.unavailable
-    carbon = candidate.footprint.carbon_g.central
-    if len(usable) == 1:
-        return "the only deployment that can do the work"
-    if candidate is usable[0]:
-        runner_up = usable[1].footprint.carbon_g.central
-        return f"lowest carbon: {carbon:.4g} gCO2e against {runner_up:.4g} for the next"
-    least = usable[0].footprint.carbon_g.central
-    return f"{carbon:.4g} gCO2e against {least:.4g} for the lowest"
+    if rules.residency and candidate.places.isdisjoint(rules.residency):
+        where = ", ".join(sorted(candidate.places)) or "not known for sure"
+        return f"residency: must be in {' or '.join(rules.residency)}, the place of processing is {where}"
+    if rules.unknown_region == "exclude" and candidate.caution is not None:
+        return f"its place is not known: {candidate.caution}"
+    limit = rules.usd_per_image
+    if limit is not None:
+        if candidate.usd is None:
+            return "price cap: the deployment's price is not given"
+        price = candidate.usd / candidate.footprint.images
+        if price > limit:
+            return f"price cap: {price:g} USD per image, more than {limit:g}"
+    return None
+
+
+def _scores(accepted: Sequence[Candidate], everyone: Sequence[Candidate], rules: Rules) -> list[float]:
+    if rules.objective == "carbon":
+        return [candidate.carbon_g for candidate in accepted]
+    if rules.objective == "water":
+        return [candidate.water_ml for candidate in accepted]
+    if rules.objective == "static":
+        return [candidate.fixed.carbon_g.central for candidate in accepted]
+    weights = rules.weights
+    carbon = _mean([candidate.fixed.carbon_g.central for candidate in everyone])
+    water = _mean([candidate.fixed.water_ml.central for candidate in everyone])
+    prices = [candidate.usd for candidate in everyone if candidate.usd is not None]
+    price, dearest = _mean(prices), max(prices, default=0.0)
+    return [
+        weights.carbon * candidate.carbon_g / carbon
+        + weights.water * candidate.water_ml / water
+        + (weights.price * (dearest if candidate.usd is None else candidate.usd) / price if price else 0.0)
+        for candidate in accepted
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentences:
+    """Why each accepted candidate has its place."""
+
+    order: Sequence[int]
+    accepted: Sequence[Candidate]
+    scores: Sequence[float]
+    rules: Rules
+    seat: int | None
+
+    def reason(self, place: int, at: int) -> str:
+        if len(self.order) == 1:
+            return "the only deployment that can do the work"
+        mine, what = self.scores[at], self.rules.objective
+        gain = f"{self.rules.min_gain:.0%}"
+        if place:
+            first = self.scores[self.order[0]]
+            told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
+            return f"{told}: less than {gain} better, not enough to change" if mine < first else told
+        rival = min(self.scores[other] for other in self.order[1:])
+        if rival < mine and at == self.seat:
+            return f"kept: {_shown(mine, what)}; the best rival, {_shown(rival, what)}, is not {gain} better"
+        if rival < mine:
+            return f"as good as equal at {_shown(mine, what)}, with more free capacity"
+        name = "carbon at yearly factors" if what == "static" else what
+        return f"lowest {name}: {_shown(mine, what)} against {_shown(rival, what)} for the next"
+
+
+def _shown(score: float, objective: str) -> str:
+    if objective == "weighted":
+        return f"a weighted score of {score:.4g}"
+    return f"{score:.4g} mL" if objective == "water" else f"{score:.4g} gCO2e"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.documents import Document, Secret, Section, in_order, read_document, unsupported, wrong
+from gateway.documents import Document, Secret, Section, in_order, read_document, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
     Defaults,
@@ -24,6 +24,7 @@ from gateway.upstreams.deployments import (
     Location,
     Pin,
 )
+from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName, Weights
 from gateway.yaml_tree import shown
 
 if TYPE_CHECKING:
@@ -45,9 +46,13 @@ OPENAI_IMAGE_MODELS = (
     "chatgpt-image-latest",
 )
 
+KEYED_SOURCES = frozenset({"eia", "electricity-maps", "entsoe", "watttime"})
+NAMED_AREA_SOURCES = frozenset({"carbon-aware-sdk", "watttime"})
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[!-~]{1,200}")
 _ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}")
+_PLACE = re.compile(r"[a-z]{2}")
 _SIZE = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
@@ -105,6 +110,24 @@ def _size(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        raise wrong(f"must be eu or a country code such as fr, in lower case (got {shown(text)})")
+    return text
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _once(places: tuple[str, ...]) -> tuple[str, ...]:
+    if not places:
+        raise wrong("must not be empty")
+    if len(set(places)) < len(places):
+        raise wrong("names a place twice")
+    return places
+
+
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -136,6 +159,12 @@ class DefaultsSection(Section):
     quality: Word | None = None
 
 
+class PriceSection(Section):
+    """What it costs its operator."""
+
+    usd_per_image: Annotated[float, Field(ge=0, le=10_000)] | None = None
+
+
 class CapacitySection(Section):
     """How much work it takes at once."""
 
@@ -163,25 +192,74 @@ class DeploymentSection(Section):
     hardware: HardwareSection = HardwareSection()
     defaults: DefaultsSection = DefaultsSection()
     capacity: CapacitySection = CapacitySection()
+    price: PriceSection = PriceSection()
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
+
+
+class CapsSection(Section):
+    """Limits that no gain in carbon or water overrides."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
+
+    usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
+
+
+class WeightsSection(Section):
+    """Shares of the weighted objective."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"latency"})
+
+    carbon: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    water: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    price: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
 class RoutingSection(Section):
     """How one deployment is chosen among interchangeable ones."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"caps", "residency", "min_gain"})
+    later: ClassVar[frozenset[str]] = frozenset({"retries", "defer"})
 
-    objective: Annotated[Literal["carbon"], unsupported("water", "weighted", "static")] = "carbon"
+    objective: Literal["carbon", "water", "weighted", "static"] = "carbon"
+    weights: WeightsSection | None = None
+    caps: CapsSection = CapsSection()
+    residency: Annotated[
+        tuple[Annotated[str, AfterValidator(_place)], ...], BeforeValidator(_listed), AfterValidator(_once)
+    ] = ()
+    min_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
+
+
+class SourceSection(Section):
+    """One entry of `signals.sources:`."""
+
+    provider: SourceName
+    zones: Annotated[
+        tuple[Annotated[str, AfterValidator(_zone)], ...], BeforeValidator(_listed), AfterValidator(_once)
+    ] = ()
+    area: Word | None = None
+    key: Secret | None = None
+    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+
+
+class SignalsSection(Section):
+    """Where readings of the grid come from."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"stale", "hydro_ewif_l_per_kwh"})
+
+    kind: SignalKind = "average-lifecycle"
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_listed)] = ()
+    history: Word | None = None
 
 
 class DeploymentFile(Section):
     """The whole file."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"signals", "unknown_model"})
+    later: ClassVar[frozenset[str]] = frozenset({"unknown_model"})
 
     deployments: Annotated[list[DeploymentSection], Field(min_length=1)]
     routing: RoutingSection = RoutingSection()
+    signals: SignalsSection = SignalsSection()
 
 
 def load_deployments(
@@ -206,12 +284,14 @@ def load_deployments(
         if gpu is not None and known_gpu is not None and not known_gpu(gpu):
             message = f"there are no factors for GPU {shown(gpu)}"
             problems.append(document.problem(("deployments", index, "hardware", "gpu"), message))
+    problems += _needless_weights(document) + _source_problems(document)
     if problems:
         raise ConfigError(in_order(problems))
     return DeploymentSet(
         deployments=tuple(_deployment(section) for section in document.content.deployments),
-        objective=document.content.routing.objective,
+        rules=_rules(document.content.routing),
         version=f"sha256:{document.digest}",
+        signals=_signals(document.content.signals, path.parent),
     )
 
 
@@ -225,7 +305,7 @@ def openai_deployments(api_key: SecretStr) -> DeploymentSet:
         location=Location(provider="openai"),
     )
     digest = hashlib.sha256("\n".join((OPENAI_BASE_URL, *OPENAI_IMAGE_MODELS)).encode()).hexdigest()
-    return DeploymentSet(deployments=(deployment,), objective="carbon", version=f"sha256:{digest}")
+    return DeploymentSet(deployments=(deployment,), rules=Rules(), version=f"sha256:{digest}")
 
 
 def _repeated_ids(document: Document[DeploymentFile]) -> list[Problem]:
@@ -239,6 +319,50 @@ def _repeated_ids(document: Document[DeploymentFile]) -> list[Problem]:
         else:
             first[section.id] = document.line_of(location)
     return problems
+
+
+def _needless_weights(document: Document[DeploymentFile]) -> list[Problem]:
+    routing = document.content.routing
+    if routing.weights is None:
+        return []
+    if routing.objective != "weighted":
+        return [document.problem(("routing", "weights"), "has no meaning without 'objective: weighted'")]
+    if not any(dict(routing.weights).values()):
+        return [document.problem(("routing", "weights"), "must not all be 0")]
+    return []
+
+
+def _rules(section: RoutingSection) -> Rules:
+    return Rules(
+        objective=section.objective,
+        weights=Weights(**dict(section.weights)) if section.weights is not None else Weights(),
+        usd_per_image=section.caps.usd_per_image,
+        residency=section.residency,
+        min_gain=section.min_gain,
+        unknown_region=section.unknown_region,
+    )
+
+
+def _source_problems(document: Document[DeploymentFile]) -> list[Problem]:
+    problems = []
+    for index, source in enumerate(document.content.signals.sources):
+        location = ("signals", "sources", index)
+        if source.provider in KEYED_SOURCES and source.key is None:
+            problems.append(document.problem(location, f"{source.provider} needs a 'key'"))
+        if source.provider in NAMED_AREA_SOURCES and source.area is None:
+            message = f"{source.provider} needs an 'area': its own name of the zone"
+            problems.append(document.problem(location, message))
+        if source.area is not None and len(source.zones) != 1:
+            problems.append(document.problem((*location, "area"), "is the name of one zone: list just one"))
+    return problems
+
+
+def _signals(section: SignalsSection, directory: Path) -> Signals:
+    return Signals(
+        kind=section.kind,
+        sources=tuple(SignalSource(**dict(source)) for source in section.sources),
+        history=directory / section.history if section.history is not None else None,
+    )
 
 
 def _deployment(section: DeploymentSection) -> Deployment:
@@ -255,6 +379,7 @@ def _deployment(section: DeploymentSection) -> Deployment:
         hardware=Hardware(**dict(section.hardware)),
         defaults=Defaults(**dict(section.defaults)),
         concurrency=section.capacity.concurrency,
+        usd_per_image=section.price.usd_per_image,
         on_disconnect=section.on_disconnect,
         unknown_params=section.unknown_params,
     )

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from gateway.upstreams.rules import Signals
+
 if TYPE_CHECKING:
     from pydantic import SecretStr
+
+    from gateway.upstreams.rules import Rules
 
 DialectName = Literal[
     "openai", "azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together", "xai"
@@ -56,7 +60,8 @@ class Deployment:
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
     catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
-    of bodies; `api_version` is Azure's.
+    of bodies; `api_version` is Azure's;
+    `usd_per_image` is what the operator pays, where given.
     """
 
     id: str
@@ -71,6 +76,7 @@ class Deployment:
     hardware: Hardware = field(default_factory=Hardware)
     defaults: Defaults = field(default_factory=Defaults)
     concurrency: int | None = None
+    usd_per_image: float | None = None
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
 
@@ -83,8 +89,9 @@ class DeploymentSet:
     """All deployments of one configuration, in file order; `version` is a digest of what was read."""
 
     deployments: tuple[Deployment, ...]
-    objective: Literal["carbon"]
+    rules: Rules
     version: str
+    signals: Signals = field(default_factory=Signals)
 
     def serving(self, model: str) -> tuple[Deployment, ...]:
         """The interchangeable deployments behind a client's model name; empty when there are none."""

@@ -25,8 +25,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
     `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
-    decisions in the design. `because` explains it in sentences. `downgrade` maps a changed field to what was
-    `asked` and what it `got`.
+    decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
+    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     basis: str
     footprint: dict[str, Any] = {}
     candidates: list[dict[str, Any]] = []
+    routing: dict[str, Any] = {}
     policies: list[dict[str, Any]] = []
     attempts: list[Attempt] = []
     usage: dict[str, Any] | None = None

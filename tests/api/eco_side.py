@@ -25,6 +25,7 @@ from gateway.identity.registry import KeyRegistry
 from gateway.identity.subject import Role, Subject
 from gateway.lifecycle.plan import Configuration
 from gateway.upstreams.deployments import Deployment, DeploymentSet
+from gateway.upstreams.rules import Rules
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.queries import UsageQueries
 from tests.usage.journals import append, record
@@ -111,7 +112,7 @@ async def open_eco_side(
         Deployment(id=name, models=(name,), base_url="http://127.0.0.1:9/v1") for name in names
     )
     configuration = Configuration(
-        policies, DeploymentSet(deployments, "carbon", "test"), load_factors(), loaded_at=0
+        policies, DeploymentSet(deployments, Rules(), "test"), load_factors(), loaded_at=0
     )
     registry = KeyRegistry(database, b"pepper", SecretStr(ADMIN_KEY))
     ledger = Ledger(ledger_redis or redis, lease_s=60, timeout_ms=2000)

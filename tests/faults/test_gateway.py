@@ -40,6 +40,7 @@ async def ask(gateway: GatewayProcess) -> int | None:
     return None
 
 
+@pytest.mark.long
 async def test_f14_work_in_flight_of_killed_gateways_is_charged_as_it_was_held(
     tmp_path: Path, store: Store
 ) -> None:
@@ -67,6 +68,7 @@ async def test_f14_work_in_flight_of_killed_gateways_is_charged_as_it_was_held(
             await assert_exact(store, home / "data", [images], unknown=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "images_made", "images_charged"),
     [
@@ -111,6 +113,7 @@ async def test_f15_a_gateway_killed_at_any_step_leaves_what_the_rules_say(
                 await database.close()
 
 
+@pytest.mark.long
 async def test_f16_sigterm_finishes_what_is_in_flight(tmp_path: Path, store: Store) -> None:
     home = tmp_path / "gateway"
     async with (
@@ -134,6 +137,7 @@ async def test_f16_sigterm_finishes_what_is_in_flight(tmp_path: Path, store: Sto
         await assert_exact(store, home / "data", [images])
 
 
+@pytest.mark.long
 async def test_f17_a_gateway_frozen_past_its_lease_posts_the_difference_when_it_resumes(
     tmp_path: Path, store: Store
 ) -> None:

@@ -8,6 +8,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.store.sql import open_database
 from tests.budgets.ledger_builders import charge, counter
 from tests.faults.world import ORG, PLENTY, assert_exact, charged, load, quiet, service, store_running, until
@@ -33,6 +35,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_f22_consumers_killed_at_random_count_every_entry_once(tmp_path: Path) -> None:
     from gateway.budgets.ledger import Ledger
     from gateway.usage.record import encode

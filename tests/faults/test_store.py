@@ -34,6 +34,7 @@ async def exact(gateway: Gateway, store: Store, tmp_path: Path) -> None:
     await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
 
 
+@pytest.mark.long
 async def test_f1_a_killed_store_costs_only_the_time_in_which_it_is_away(
     gateway: Gateway, store: Store, tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ async def test_f1_a_killed_store_costs_only_the_time_in_which_it_is_away(
     assert sum(len(s.standin.generations) for s in gateway.standins.values()) == tally.count(200)
 
 
+@pytest.mark.long
 async def test_f2_nothing_waits_for_a_frozen_store(gateway: Gateway, store: Store, tmp_path: Path) -> None:
     loading = asyncio.create_task(load(gateway.admin, per_s=10, seconds=8))
     await asyncio.sleep(1.5)
@@ -74,6 +76,7 @@ async def test_f3_a_slow_store_slows_and_refuses_nothing(tmp_path: Path, store: 
         await exact(gateway, store, tmp_path)
 
 
+@pytest.mark.long
 async def test_f4_dropped_replies_of_scripts_charge_nothing_twice(
     gateway: Gateway, store: Store, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def behind(proxy: FaultProxy) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -117,6 +118,7 @@ async def test_f13_an_endless_answer_ends_at_the_limit(tmp_path: Path, store: St
             await assert_exact(store, tmp_path / "data", [], unknown=1)
 
 
+@pytest.mark.long
 async def test_f20_clients_that_hang_up_at_random_are_charged_once(tmp_path: Path, store: Store) -> None:
     chance = random.Random(20)
     zones = {"SE": StandInSettings(zone="SE", seconds_per_image=0.5 * 256)}

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from gateway.errors import ConfigError
 from gateway.upstreams.deployment_file import OPENAI_IMAGE_MODELS, load_deployments, openai_deployments
 from gateway.upstreams.deployments import Defaults, Deployment, Hardware, Location
+from gateway.upstreams.rules import Rules, Signals, SignalSource, Weights
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "tests" / "deployments"
@@ -46,11 +47,26 @@ def test_each_good_file_is_read(path: Path) -> None:
 
 
 def test_a_full_deployment_has_everything_that_its_file_says() -> None:
-    environ = {"FLUX_SE_KEY": "f", "OPENAI_API_KEY": "o"}
+    environ = {"FLUX_SE_KEY": "f", "OPENAI_API_KEY": "o", "WATTTIME": "u:p"}
 
     loaded = load_deployments(GALLERY / "good" / "full.yaml", environ=environ)
 
-    assert loaded.objective == "carbon"
+    assert loaded.rules == Rules(
+        objective="weighted",
+        weights=Weights(carbon=1, water=0.5, price=0.1),
+        usd_per_image=0.08,
+        residency=("eu", "gb"),
+        min_gain=0.1,
+        unknown_region="mix",
+    )
+    assert loaded.signals == Signals(
+        kind="marginal",
+        sources=(
+            SignalSource("watttime", ("US-CAL-CISO",), "CAISO_NORTH", SecretStr("u:p")),
+            SignalSource("neso", base_url="http://127.0.0.1:8099"),
+        ),
+        history=GALLERY / "good" / "grid.csv",
+    )
     assert loaded.version.startswith("sha256:")
     assert loaded.models() == ("starter-pack", "flux", "gpt-image-2")
     assert loaded.deployments[0] == Deployment(
@@ -63,6 +79,7 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         hardware=Hardware(gpu="H100", num_gpus=2, precision="bf16", batch=4, pue=1.1, wue_l_per_kwh=0.0),
         defaults=Defaults(steps=28, size="1024x768", quality="medium"),
         concurrency=20,
+        usd_per_image=0.04,
         on_disconnect="finish",
         unknown_params="refuse",
     )
@@ -76,15 +93,12 @@ def test_what_a_file_does_not_say_is_unknown() -> None:
 
 def test_a_missing_variable_is_named_and_no_secret_is_shown() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_deployments(GALLERY / "good" / "full.yaml", environ={"FLUX_SE_KEY": "sesame"})
+        load_deployments(GALLERY / "good" / "full.yaml", environ={"FLUX_SE_KEY": "sesame", "WATTTIME": "u:p"})
 
     (problem,) = caught.value.problems
     assert problem.message == "deployments[1].api_key: the environment variable OPENAI_API_KEY is not set"
-    assert "sesame" not in repr(
-        load_deployments(
-            GALLERY / "good" / "full.yaml", environ={"FLUX_SE_KEY": "sesame", "OPENAI_API_KEY": "sesame"}
-        )
-    )
+    environ = dict.fromkeys(("FLUX_SE_KEY", "OPENAI_API_KEY", "WATTTIME"), "sesame")
+    assert "sesame" not in repr(load_deployments(GALLERY / "good" / "full.yaml", environ=environ))
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,18 @@
 -- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
--- ARGV  7 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four]}],
+-- ARGV  7 version of the policies, or ""   8 when they were written (ms)
+-- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four]}],
 --       "candidates": [{"central": [four], "high": [four]}]}; a limit of -1 is none
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
 --          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay)}
 --       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
 --       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
+--       | {"stale", newer version}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
+
+local REMEMBER_POLICY_MS = 60000 -- so long after its last use newer policies keep older ones out; then it is a rollback
 
 local hold = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'candidate', 'room', 'counters')
 if hold[1] == 'P' then
@@ -37,7 +41,13 @@ if grace > 0 then
   return { 'grace', grace }
 end
 
-local request = cjson.decode(ARGV[7])
+local policy = redis.call('HMGET', KEYS[1], 'policy', 'policy_at', 'policy_seen')
+local newer = policy[1] and policy[1] ~= ARGV[7] and tonumber(ARGV[8]) < tonumber(policy[2])
+if ARGV[7] ~= '' and newer and now - tonumber(policy[3]) < REMEMBER_POLICY_MS then
+  return { 'stale', policy[1] }
+end
+
+local request = cjson.decode(ARGV[9])
 local counters = {}
 for i, wanted in ipairs(request.counters) do
   local counter
@@ -101,4 +111,7 @@ redis.call('HSET', KEYS[2], 'state', 'P', 'sent', '0', 'fingerprint', ARGV[4], '
   'record', ARGV[5])
 redis.call('ZADD', KEYS[3], int(now + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[1], 't', int(now))
+if ARGV[7] ~= '' then
+  redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_at', ARGV[8], 'policy_seen', int(now))
+end
 return { 'held', chosen, room_text, rows_text, unenforced }

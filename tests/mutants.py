@@ -1,0 +1,243 @@
+"""Breaks the ledger and the request's path on purpose, one line at a time, and proves that a test notices.
+
+`python -m tests.mutants` copies the sources to a temporary folder, applies one mutant at a time and runs the
+tests that must notice. A mutant that survives, or that no longer fits the sources, is a failure. Names as
+arguments choose some of the mutants.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LUA = "gateway/budgets/lua"
+LIFE = "gateway/lifecycle"
+RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
+SETTLE = ("tests/budgets/test_ledger_settle.py",)
+EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
+LOSS = ("tests/faults/test_loss.py",)
+SERVE = ("tests/lifecycle",)
+LIMIT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """In `file`, `before` (which occurs once) becomes `after`; `tests` must fail then."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: tuple[str, ...]
+    only: str = ""
+
+
+MUTANTS = (
+    Mutant(
+        "refuses at the limit", f"{LUA}/reserve.lua", "amounts[d] > limit", "amounts[d] >= limit", RESERVE
+    ),
+    Mutant(
+        "admits one too many", f"{LUA}/reserve.lua", "amounts[d] > limit", "amounts[d] > limit + 1", RESERVE
+    ),
+    Mutant(
+        "ignores what is held",
+        f"{LUA}/reserve.lua",
+        " + counter.held[d] + amounts[d] >",
+        " + amounts[d] >",
+        RESERVE,
+    ),
+    Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
+    Mutant(
+        "reserves without a ledger", f"{LUA}/reserve.lua", "if not meta[1] then", "if false then", RESERVE
+    ),
+    Mutant(
+        "ignores the time of grace", f"{LUA}/reserve.lua", "if grace > 0 then", "if false then", LOSS, "grace"
+    ),
+    Mutant(
+        "counts by the wrong bound",
+        f"{LUA}/prelude.lua",
+        "local bound = row[5]\n    local counter",
+        "local bound = 'central'\n    local counter",
+        SETTLE,
+    ),
+    Mutant(
+        "leaks what was held",
+        f"{LUA}/prelude.lua",
+        "counter.held[d] - freed[bound][d]",
+        "counter.held[d]",
+        SETTLE,
+    ),
+    Mutant(
+        "keeps no tombstone",
+        f"{LUA}/settle.lua",
+        "redis.call('PEXPIRE', KEYS[1], ARGV[3])",
+        "redis.call('DEL', KEYS[1])",
+        SETTLE,
+    ),
+    Mutant(
+        "posts a late charge in full",
+        f"{LUA}/settle.lua",
+        "less(actual.central, reserved.central)",
+        "actual.central",
+        (*SETTLE, *EXPIRY),
+    ),
+    Mutant(
+        "settles into a lost ledger",
+        f"{LUA}/settle.lua",
+        "if redis.call('HEXISTS', KEYS[4], 'epoch') == 0 then",
+        "if false then",
+        RESERVE,
+    ),
+    Mutant("voids what was sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if true then", EXPIRY),
+    Mutant(
+        "charges what was not sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if false then", EXPIRY
+    ),
+    Mutant(
+        "expires before the lease is over",
+        f"{LUA}/expire.lua",
+        "elseif now_ms() < tonumber(lease_end) then",
+        "elseif false then",
+        EXPIRY,
+    ),
+    Mutant(
+        "journals no expiry",
+        f"{LUA}/expire.lua",
+        "post(KEYS[3], kind, ARGV[1], posted.central, posted.high, counters, hold[6])",
+        "",
+        EXPIRY,
+    ),
+    Mutant(
+        "admits by older policies",
+        f"{LUA}/reserve.lua",
+        "if ARGV[7] ~= '' and newer and",
+        "if false and newer and",
+        RESERVE,
+        "older_policies",
+    ),
+    Mutant(
+        "restores a known hold", f"{LUA}/restore.lua", "if state then", "if false then", LOSS, "brought_back"
+    ),
+    Mutant(
+        "adopts an ending twice",
+        f"{LUA}/adopt.lua",
+        "if state and state ~= 'P' and not corrects then",
+        "if false then",
+        LOSS,
+        "replica_lacks_is_taken",
+    ),
+    Mutant(
+        "rebuilds without the fence",
+        f"{LUA}/rebuild.lua",
+        "if redis.call('GET', KEYS[2]) ~= ARGV[1] then",
+        "if false then",
+        ("tests/budgets/test_recovery.py",),
+    ),
+    Mutant(
+        "begins a known org at zero",
+        "gateway/budgets/presence.py",
+        'begins = "1" if await self._remember(org, epoch) else "0"',
+        'begins = "1"; await self._remember(org, epoch)',
+        LOSS,
+        "lost_ledger",
+    ),
+    Mutant(
+        "counts an entry twice in SQL",
+        "gateway/usage/storing.py",
+        "fresh = await _unknown(connection, org, entries)",
+        "fresh = list(entries)",
+        ("tests/usage/test_journal.py", "tests/usage/test_storing.py"),
+    ),
+    Mutant(
+        "no shield",
+        f"{LIFE}/serve.py",
+        "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
+        "await life",
+        (*SERVE, "tests/api/test_images.py"),
+    ),
+    Mutant(
+        "no mark before sending",
+        f"{LIFE}/life.py",
+        "await self._ledger.dispatch(ask.subject.org, ask.id, record)",
+        "await asyncio.sleep(0)",
+        ("tests/e2e/test_processes.py",),
+        "killed_gateway",
+    ),
+    Mutant(
+        "sends again when nobody knows",
+        f"{LIFE}/life.py",
+        "except NotStarted as failure:",
+        "except (NotStarted, OutcomeUnknown) as failure:",
+        SERVE,
+    ),
+    Mutant(
+        "forgets a settlement that the store did not take",
+        f"{LIFE}/settlement.py",
+        "        self._queue[posting.hold] = posting\n",
+        "        return\n",
+        ("tests/lifecycle/test_settlement.py",),
+    ),
+    Mutant(
+        "renews no lease",
+        f"{LIFE}/settlement.py",
+        "if not self._open:",
+        "if self._open:",
+        ("tests/lifecycle/test_settlement.py",),
+        "renewed",
+    ),
+    Mutant(
+        "opens no breaker on timeouts",
+        "gateway/budgets/breaker.py",
+        "AWAY: Final = (TimeoutError, OSError,",
+        "AWAY: Final = (KeyError,",
+        ("tests/budgets/test_breaker.py",),
+    ),
+)
+
+
+def killed(mutant: Mutant, copy: Path) -> bool | None:
+    """Whether the tests noticed; None when the mutant does not fit the sources any more."""
+    file = copy / mutant.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(mutant.before) != 1:
+        return None
+    file.write_text(text.replace(mutant.before, mutant.after), encoding="utf-8")
+    try:
+        chosen = ["-k", mutant.only] if mutant.only else []
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "", *chosen]
+        ran = subprocess.run(
+            [*command, *mutant.tests], cwd=copy, capture_output=True, timeout=LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        file.write_text(text, encoding="utf-8")
+    return ran.returncode == 1  # 0: all passed; others: the tests did not run
+
+
+def main(names: list[str]) -> int:
+    wanted = [one for one in MUTANTS if not names or one.name in names]
+    survivors = 0
+    with tempfile.TemporaryDirectory(prefix="ecogate-mutants-") as folder:
+        copy = Path(folder)
+        for part in ("gateway", "tests", "policies", "openapi", "deploy"):
+            if (ROOT / part).exists():
+                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for mutant in wanted:
+            began = time.monotonic()
+            verdict = killed(mutant, copy)
+            survivors += verdict is not True
+            word = {True: "killed", False: "SURVIVED", None: "DOES NOT FIT"}[verdict]
+            print(f"{word:13}{time.monotonic() - began:5.0f} s  {mutant.name}", flush=True)  # noqa: T201
+    print(f"{len(wanted) - survivors} of {len(wanted)} mutants killed")  # noqa: T201
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

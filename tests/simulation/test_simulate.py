@@ -1,0 +1,140 @@
+"""Whole simulations on traces that are made here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.simulation.simulate import Question, Result, run
+from tests.simulation.traces import ZONES, example_files, write_deployments, write_requests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    return example_files(tmp_path)
+
+
+def simulated(files: dict[str, Path], **options: Any) -> Result:
+    return run(Question(**{**files, **options}))
+
+
+def test_an_hour_old_signal_reaches_nearly_the_optimum(files: dict[str, Path]) -> None:
+    result = simulated(files)
+
+    share, saving = result.share_of_optimum(), result.saving("policy", "fixed")
+    assert share is not None
+    assert saving is not None
+    assert share >= 0.97
+    assert saving > 0.1
+
+
+@pytest.mark.parametrize("age", [0, 3, 6, 12, 24, 48, 200])
+def test_no_age_of_the_signal_makes_it_worse_than_the_fixed_choice(
+    files: dict[str, Path], age: float
+) -> None:
+    result = simulated(files, signal_age_h=age)
+
+    assert result.strategies["policy"].gco2 <= result.strategies["fixed"].gco2 * 1.005
+
+
+def test_an_outage_does_not_make_it_worse_than_the_fixed_choice(files: dict[str, Path]) -> None:
+    result = simulated(files, outage="2025-03-10T00:00:00Z/2025-03-20T00:00:00Z")
+
+    assert result.strategies["policy"].gco2 <= result.strategies["fixed"].gco2 * 1.005
+    assert result.acted_share < 0.95
+
+
+def test_the_optimum_is_never_beaten_and_all_serve_the_same_images(files: dict[str, Path]) -> None:
+    strategies = simulated(files).strategies
+
+    least = strategies["optimum"].gco2
+    assert all(one.gco2 >= least for one in strategies.values())
+    assert len({one.images for one in strategies.values()}) == 1
+
+
+def test_without_history_the_fixed_choice_goes_by_yearly_factors(files: dict[str, Path]) -> None:
+    result = simulated({**files, "history": None})  # type: ignore[dict-item]
+
+    assert list(result.strategies["fixed"].by_deployment) == ["es"]
+
+
+def test_shared_leases_keep_upstreams_from_refusing(files: dict[str, Path], tmp_path: Path) -> None:
+    # 6 slots x 12 s each in 3 zones serve 5400 images per hour; 72 % of that arrive.
+    busy = write_requests(tmp_path / "busy.csv", 3888, 0.5)
+
+    result = simulated(files, requests=busy, capacity=6, gateways=8, seconds_per_image=12)
+
+    assert result.strategies["policy"].upstream_429 == 0
+    assert result.strategies["fixed"].upstream_429 > 100
+    assert result.strategies["policy"].p95_s < 20
+    share = result.share_of_optimum()
+    assert share is not None
+    assert share > 0.97
+
+
+def test_a_full_deployment_makes_images_wait(files: dict[str, Path], tmp_path: Path) -> None:
+    crowd = write_requests(tmp_path / "crowd.csv", 20, 1, images=40)
+
+    result = simulated(files, requests=crowd, capacity=2, seconds_per_image=10)
+
+    assert result.strategies["policy"].p95_s > 10
+
+
+def test_the_water_objective_minimises_water(files: dict[str, Path]) -> None:
+    carbon, water = simulated(files), simulated(files, objective="water")
+
+    assert water.strategies["optimum"].litres <= carbon.strategies["optimum"].litres
+
+
+def test_the_rules_of_the_deployments_file_hold(files: dict[str, Path], tmp_path: Path) -> None:
+    only_poland = write_deployments(tmp_path / "pl.yaml", list(ZONES), residency=["pl"])
+
+    result = simulated(files, deployments=only_poland)
+
+    assert list(result.strategies["policy"].by_deployment) == ["pl"]
+
+
+def test_zones_without_signals_are_named(files: dict[str, Path], tmp_path: Path) -> None:
+    elsewhere = write_deployments(tmp_path / "se.yaml", ["SE"])
+
+    with pytest.raises(ConfigError, match="no signals for zone SE"):
+        simulated(files, deployments=elsewhere)
+
+
+def test_requests_outside_the_time_of_the_signals_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    late = tmp_path / "late.csv"
+    late.write_text("time,images\n2031-01-01T00:00:00Z,1\n")
+
+    with pytest.raises(ConfigError, match="outside the time of the signals"):
+        simulated(files, requests=late)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("signals", "zone,time\nSE,2025-01-01\n", "column gco2_per_kwh is missing"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n", "is no grid's intensity"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:1: "),
+        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:1: "),
+        ("requests", "time,images\n", "there are no requests"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_line(
+    files: dict[str, Path], tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text(text)
+
+    with pytest.raises(ConfigError, match=expected):
+        simulated({**files, name: bad})
+
+
+@pytest.mark.parametrize("outage", ["2025-03-10", "2025-03-10/2025-03-09", "a/b"])
+def test_an_outage_that_is_no_period_is_refused(files: dict[str, Path], outage: str) -> None:
+    with pytest.raises(ConfigError, match="--outage"):
+        simulated(files, outage=outage)

@@ -21,6 +21,7 @@ from litestar.di import Provide
 from gateway import telemetry
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
+from gateway.api.browsers import cors
 from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
@@ -126,6 +127,7 @@ def routes(settings: Settings, running: Running) -> Litestar:
         lifespan=[running.open],
         openapi_config=openapi_config(path=docs.path, page=docs.page, headers=docs.headers),
         logging_config=None,
+        cors_config=cors(settings.cors_origins),
     )
     complete(app.openapi_schema)
     return app

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     upstream_read_timeout_s: float = Field(default=600.0, gt=0)
     drain_s: float = Field(default=130.0, ge=0, description="How long SIGTERM waits for requests in flight")
     max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest generations body")
+    cors_origins: str = Field(default="", description="Origins of web pages that may use the API, by commas")
     max_edit_json_bytes: int = Field(default=64_000_000, ge=1_000, description="Largest edits body as JSON")
     max_form_bytes: int = Field(default=850_000_000, ge=1_000, description="Largest form with files")
     max_answer_bytes_per_image: int = Field(default=64_000_000, ge=1_000_000)

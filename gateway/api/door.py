@@ -50,7 +50,9 @@ class Door:
         if refused is not None:
             await _answer(refused, with_id)
             return
-        await self.app(scope, receive, with_id)
+        # The server sends no body to HEAD; everything else about the answer is that of GET.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.app({**scope, "method": method}, receive, with_id)
 
 
 def doubtful(scope: HTTPScope) -> InvalidRequest | None:

@@ -60,8 +60,7 @@ class Deployment:
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
     catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
-    of bodies; `api_version` is Azure's. `usd_per_image` is what the operator pays,
-    where given.
+    of bodies; `api_version` is Azure's; `usd_per_image` is what the operator pays, where given.
     """
 
     id: str

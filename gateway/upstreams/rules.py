@@ -17,8 +17,7 @@ Objective = Literal["carbon", "water", "weighted", "static"]
 UnknownRegion = Literal["pessimistic", "mix", "exclude"]
 
 NEAR_TIE = 0.01
-"""Candidates this close are as good as equal: free capacity decides. Wider ties were measured to cost more
-carbon than the load they spread is worth; capacity itself is kept by leases."""
+"""Candidates whose objective differs by less are as good as equal, so that free capacity decides."""
 
 
 @dataclass(frozen=True, slots=True)

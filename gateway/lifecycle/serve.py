@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.1
+POSTING_S = 5.0
 OUTCOMES: dict[type[ApiError], str] = {
     BudgetExceeded: "refused",
     InvalidRequest: "invalid",
@@ -84,11 +85,16 @@ class Images:
         return await (ready if ready.done() else asyncio.shield(life))
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits for the lives in flight, then for queued settlements, `timeout_s` seconds at most."""
+        """Waits for the lives in flight, `timeout_s` seconds at most, then shortly for queued settlements.
+
+        What the ledger does not take by then is on disk, and the next process posts it.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._lives:
                     await asyncio.wait(set(self._lives))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(timeout_s, POSTING_S)):
                 while self.settlements.waiting:
                     await self.settlements.flush()
                     await asyncio.sleep(FLUSH_S)

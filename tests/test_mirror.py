@@ -18,9 +18,6 @@ THROUGH = {
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
     "budgets/test_ledger_lua": "scripts",
-    # One estimate uses every method, coefficient and bound.
-    "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
-    "footprint/test_factors": "entries factor_files",
     "upstreams/test_client": "answers deployments dialects/openai refusals",
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
@@ -41,6 +38,8 @@ OF_NO_MODULE = {
     "cli/test_verbs": "the verbs of cli/__init__.py",
     "e2e/test_processes": "several processes",
     "footprint/test_accuracy": "estimates against published measurements",
+    "footprint/test_ecologits": "electricity factors beside those of EcoLogits",
+    "footprint/test_methodology": "docs/methodology.md",
     "lifecycle/test_streams": "lives whose answer is a stream",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",

@@ -42,12 +42,13 @@ from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
 from gateway.reloading import Reloading
 from gateway.settings import Settings
-from gateway.store.connection import check_server, connect
+from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 from gateway.upstreams.client import Upstreams
 from gateway.upstreams.deployment_file import load_deployments, openai_deployments
 from gateway.upstreams.deployments import DeploymentSet
+from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.queries import UsageQueries
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
+UNPOSTED = "unposted"
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -171,7 +173,11 @@ class Running:
         self._files = Reloading(
             configuration,
             read=lambda: read_configuration(settings),
-            paths=[path for path in (settings.deployments, settings.policies) if path is not None],
+            paths=[
+                path
+                for path in (settings.deployments, settings.policies, settings.factors)
+                if path is not None
+            ],
         )
         self._span_exporter = span_exporter
         self._parts: dict[str, Any] = {}
@@ -193,18 +199,29 @@ class Running:
             redis_url = await self._redis_url(stack)
             redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
             stack.push_async_callback(redis.aclose)
-            await check_server(redis)
+            watch = ServerWatch(redis)
+            await watch.look()
+            if watch.trouble is not None:
+                logger.warning("%s; nothing is admitted until it does", watch.trouble)
             database_url = settings.database_url.get_secret_value() if settings.database_url else None
             database = await open_database(database_url, settings.data_dir)
             stack.push_async_callback(database.close)
             keys = KeyRegistry(database, pepper(settings.data_dir, settings), settings.admin_key)
-            ledger = Ledger(redis, lease_s=settings.lease_s, timeout_ms=settings.store_timeout_ms)
+            ledger = Ledger(
+                redis,
+                lease_s=settings.lease_s,
+                timeout_ms=settings.store_timeout_ms,
+                archive=Archive(database),
+                grace_ms=grace_ms(redis_url),
+                trouble=lambda: watch.trouble,
+            )
             upstreams = Upstreams(
                 connect_timeout_s=settings.upstream_connect_timeout_s,
                 read_timeout_s=settings.upstream_read_timeout_s,
             )
             stack.push_async_callback(upstreams.close)
-            settlements = Settlements(ledger, spans, settings.lease_s)
+            settlements = Settlements(ledger, spans, settings.lease_s, settings.data_dir / UNPOSTED)
+            stack.push_async_callback(settlements.close)
             images = Images(
                 configuration=lambda: self._files.current,
                 ledger=ledger,
@@ -232,6 +249,7 @@ class Running:
                 "usage": UsageQueries(database),
             }
             stack.push_async_callback(self._stop_background)
+            self._start("store", watch.run())
             self._start("journal", journal.run())
             self._start("settlements", settlements.retry())
             self._start("leases", settlements.renew())

@@ -3,6 +3,7 @@
     EcogateError
     ├── ConfigError               a file that users write is wrong; carries every problem found
     ├── StoreError                Redis or SQL could not do what was asked
+    │   ├── StoreAway             no server answers there; one may come later
     │   ├── LedgerUnavailable     the ledger could not decide in time: 503 budget_store_unavailable
     │   ├── WindowMoved           the store's time is in neither bucket of a counter: compute them again
     │   └── HoldGone              the hold is final or lost: nothing may be sent for it
@@ -56,6 +57,10 @@ class ConfigError(EcogateError):
 
 class StoreError(EcogateError):
     """Redis or SQL could not do what was asked."""
+
+
+class StoreAway(StoreError):
+    """No server answers at the store's address; it may come later, so this is no mistake in a setting."""
 
 
 class LedgerUnavailable(StoreError):

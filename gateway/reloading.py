@@ -74,14 +74,18 @@ class Reloading:
             logger.error("the configuration in force is kept: %s", problem)
         if _versions(found) != _versions(self.current):
             self.current = found
-            logger.info("policies %s and deployments %s are in force", *_versions(found))
+            logger.info("policies %s, deployments %s and factors %s are in force", *_versions(found))
 
     def _signs(self) -> frozenset[Sign]:
         return frozenset(sign for path in self._paths for sign in _signs(path))
 
 
-def _versions(configuration: Configuration) -> tuple[str, str]:
-    return configuration.policies.version, configuration.deployments.version
+def _versions(configuration: Configuration) -> tuple[str, str, str]:
+    return (
+        configuration.policies.version,
+        configuration.deployments.version,
+        configuration.factors.version,
+    )
 
 
 def _signs(path: Path) -> Iterator[Sign]:

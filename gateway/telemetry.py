@@ -64,6 +64,7 @@ IMAGES = "ecogate.images"
 CANDIDATES = "ecogate.route.candidates"
 BUDGETS = "ecogate.budgets"
 REFUSED_BY = "ecogate.refused_by"
+WOULD_REFUSE = "ecogate.would_refuse"
 ATTEMPT = "ecogate.attempt"
 
 SPAN_RESERVE = "budget.reserve"
@@ -110,6 +111,10 @@ class Telemetry:
         )
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
+        )
+        self._would_refuse = meter.create_counter(
+            "ecogate.unenforced",
+            description="Requests that passed because a budget does not enforce its limit, by its mode",
         )
         self._reloads = meter.create_counter(
             "ecogate.configuration.reloads", description="Changed files that were read, by result"
@@ -185,6 +190,10 @@ class Telemetry:
 
     def refused(self, *, route: str, code: str) -> None:
         self._refusals.add(1, {"route": route, "code": code})
+
+    def would_refuse(self, *, route: str, mode: str) -> None:
+        """Counts a request that a budget in this mode (`shadow`, `warn`) let pass over its limit."""
+        self._would_refuse.add(1, {"route": route, "mode": mode})
 
     def settle_retried(self) -> None:
         self._settle_retries.add(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 
 from gateway.api.auth import CREDENTIAL_HEADERS
-from gateway.api.options import DEADLINE, INCLUDE
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE
 from gateway.api.responses import HEADERS
 from gateway.cli import app
 from gateway.identity.subject import Role
@@ -91,7 +91,8 @@ def test_every_header_of_answers_is_listed() -> None:
 
 
 def test_every_header_of_requests_is_listed() -> None:
-    assert listed("Request headers") >= {INCLUDE, DEADLINE, *(name.decode() for name in CREDENTIAL_HEADERS)}
+    ours = {INCLUDE, DEADLINE, ALLOW_DOWNGRADE}
+    assert listed("Request headers") >= {*ours, *(name.decode() for name in CREDENTIAL_HEADERS)}
 
 
 def test_every_error_code_is_listed() -> None:
@@ -99,7 +100,7 @@ def test_every_error_code_is_listed() -> None:
 
 
 def test_every_decision_and_role_is_listed() -> None:
-    assert listed("Decisions") == {"allow", "deny"}
+    assert listed("Decisions") == {"allow", "warn", "downgrade", "deny"}
     assert listed("Roles") == set(Role)
 
 

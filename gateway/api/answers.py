@@ -154,6 +154,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     trace_id: str | None = None
     retry_count: int | None = None
     policy_version: str | None = None
+    downgrade: dict[str, dict[str, Any]] | None = None
     entries: list[EntryAnswer] = []
 
 
@@ -214,6 +215,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         trace_id=record.trace_id,
         retry_count=record.retry_count,
         policy_version=record.policy_version,
+        downgrade=record.downgrade,
         entries=[_entry(entry) for entry in stored.entries],
     )
 

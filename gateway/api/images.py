@@ -18,7 +18,7 @@ from gateway import telemetry as names
 from gateway.api.answers import ModelAnswer, ModelsAnswer
 from gateway.api.door import STATE_KEY
 from gateway.api.openapi import ImagesOperation, errors
-from gateway.api.options import deadline, wants_footprint
+from gateway.api.options import allows_downgrade, deadline, wants_footprint
 from gateway.api.parts import Part
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound
@@ -83,6 +83,7 @@ async def generate(request: Request[Any, Any, Any], subject: Part[Subject], imag
                         retry_count=_retry_count(headers.get("x-stainless-retry-count")),
                         deadline_s=deadline(headers),
                         include_footprint=wants_footprint(headers),
+                        allow_downgrade=allows_downgrade(headers),
                     )
                 )
         except ApiError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 INCLUDE = "ecogate-include"
 DEADLINE = "ecogate-deadline"
+ALLOW_DOWNGRADE = "ecogate-allow-downgrade"
 CLIENT_TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Seconds after which the stock Python and Node clients give up and, left alone, send the request again."""
 MARGIN_S = 1.0
@@ -35,6 +36,19 @@ def deadline(headers: Mapping[str, str]) -> float | None:
         return None
     # Early enough that the client hears of it instead of asking again: it would pay twice.
     return max(min(known) / 2, min(known) - MARGIN_S)
+
+
+def allows_downgrade(headers: Mapping[str, str]) -> bool | None:
+    """Whether a lighter form of the request will do; `None` leaves it to the policies.
+
+    Raises `InvalidRequest` for another word.
+    """
+    asked = headers.get(ALLOW_DOWNGRADE)
+    if asked is None:
+        return None
+    if asked.strip().lower() not in {"true", "false"}:
+        raise InvalidRequest("'ecogate-allow-downgrade' must be true or false.", code="invalid_value")
+    return asked.strip().lower() == "true"
 
 
 def wants_footprint(headers: Mapping[str, str]) -> bool:

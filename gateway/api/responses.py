@@ -36,9 +36,10 @@ HEADERS = {
     "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
     "ecogate-deployment": "The deployment that did the work",
     "ecogate-zone": "Its electricity zone, where that is known",
-    "ecogate-decision": "`allow`; a refused request has an error instead",
+    "ecogate-decision": "`allow`, `downgrade` (see `ecogate-downgraded`) or `warn` (see `ecogate-warning`)",
+    "ecogate-downgraded": "What was made lighter to fit the budgets, as `quality=low, size=512x512`",
     "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
-    "ecogate-warning": "What makes the figures weaker than usual",
+    "ecogate-warning": "What makes the figures weaker than usual, and what budgets warn of",
     "ecogate-upstream-request-id": "The image service's own id of the request",
 }
 """Every header that an answer with images may have, with its meaning."""
@@ -143,6 +144,8 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
     if served.footprint.zone is not None:
         yield "ecogate-zone", served.footprint.zone
     yield "ecogate-decision", served.decision
+    if served.downgraded is not None:
+        yield "ecogate-downgraded", served.downgraded.encode("ascii", "replace").decode()
     if served.remaining is not None:
         yield "ecogate-budget-remaining", served.remaining
     if served.warnings:

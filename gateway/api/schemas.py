@@ -123,7 +123,7 @@ FOOTPRINT = _object(
 
 ESTIMATE = _object(
     "What a body would cost, where it would go, and what budgets would say.",
-    ("refusal",),
+    ("refusal", "downgrade"),
     footprint=FOOTPRINT,
     basis=_text("Always `estimate`", enum=["estimate"]),
     hold=_object(
@@ -147,13 +147,14 @@ ESTIMATE = _object(
         ),
         "All deployments of the model, the first choice first",
     ),
-    verdict=_text("What a real request would get", enum=["admit", "deny"]),
+    verdict=_text("What a real request would get", enum=["admit", "downgrade", "deny"]),
     policies=_list(
         _object(
             "A budget that has a say",
             ("remaining",),
             policy=_text("Its name"),
             scope=_of(OpenAPIType.OBJECT, "Whose counter", additional_properties=_text("")),
+            mode=_text("What it does when it has no room", enum=["shadow", "warn", "enforce"]),
             bound=_text("Which estimate it counts", enum=["central", "high"]),
             remaining=_of(
                 OpenAPIType.OBJECT,
@@ -162,6 +163,9 @@ ESTIMATE = _object(
             ),
         ),
         "The budgets that this body counts against",
+    ),
+    downgrade=_of(
+        OpenAPIType.OBJECT, "What would be made lighter, with the figures above, where the verdict says so"
     ),
     refusal=_of(OpenAPIType.OBJECT, "The answer that a real request would get, where the verdict is `deny`"),
 )

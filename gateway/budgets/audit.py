@@ -17,7 +17,7 @@ from gateway.budgets.wire import OrgKeys, read_postings
 from gateway.store.keyspace import journal_key, org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -112,18 +112,39 @@ class _Totals:
 
 
 async def _look(redis: Redis, sums: Sums, org: str, young_ms: int) -> Audit:
-    names = OrgKeys(org)
     keys = sorted({str(key) async for key in redis.scan_iter(org_key(org, "c") + ":*", count=SCAN_BATCH)})
+    totals = _Totals(OrgKeys(org))
+    counters, holds, lasting = await _gather(redis, sums, org, totals, keys=keys, young_ms=young_ms)
+    stored = {key: fields for key, fields in zip(keys, counters, strict=True) if fields}
+    differences = [
+        row
+        for key in sorted({*stored, *totals.figures["held"], *lasting})
+        for row in totals.compare(org, key, stored.get(key, {}))
+    ]
+    return Audit(org, len(stored), holds, tuple(differences))
+
+
+async def expected(
+    redis: Redis, sums: Sums, org: str
+) -> tuple[dict[str, Vector], dict[str, Vector], dict[str, tuple[str, int]]]:
+    """What each counter key must show as spent and as held, and which (counter id, bucket start) it is."""
+    totals = _Totals(OrgKeys(org))
+    await _gather(redis, sums, org, totals, keys=(), young_ms=0)
+    return totals.figures["spent"], totals.figures["held"], totals.labels
+
+
+async def _gather(
+    redis: Redis, sums: Sums, org: str, totals: _Totals, *, keys: Sequence[str], young_ms: int
+) -> tuple[list[dict[str, str]], int, set[str]]:
+    """Fill `totals`; answers the fields of `keys`, the number of open holds, and the counters in use."""
+    names = OrgKeys(org)
     async with redis.pipeline(transaction=True) as pipeline:
         for key in keys:
             pipeline.hgetall(key)
         pipeline.xrange(journal_key(org))
         pipeline.zrange(names.open_holds, 0, -1)
         *counters, stream, open_ids = await pipeline.execute()
-    stored = {key: fields for key, fields in zip(keys, counters, strict=True) if fields}
     holds = await _holds(redis, names, [str(hold_id) for hold_id in open_ids])
-
-    totals = _Totals(names)
     seconds, _ = await redis.time()
     lasting = set()
     for (counter_id, start_ms), (amounts, last_ms) in (await sums.spent(org)).items():
@@ -138,12 +159,7 @@ async def _look(redis: Redis, sums: Sums, org: str, young_ms: int) -> Audit:
         for posting in read_postings(postings):
             words = high if posting.bound == "high" else central
             totals.add("held", posting.id, int(posting.starts), map(int, words.split()))
-    differences = [
-        row
-        for key in sorted({*stored, *totals.figures["held"], *lasting})
-        for row in totals.compare(org, key, stored.get(key, {}))
-    ]
-    return Audit(org, len(stored), len(holds), tuple(differences))
+    return counters, len(holds), lasting
 
 
 async def _holds(redis: Redis, names: OrgKeys, hold_ids: list[str]) -> list[tuple[str, str, str]]:

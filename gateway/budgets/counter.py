@@ -29,7 +29,7 @@ class Counter:
 
     `id` is `<budget>|<scope as compact sorted JSON>` and never changes while both stay the same. `scope` is
     empty for a budget that everyone shares. A dimension that is absent from `limits` has no limit; 0 allows
-    nothing.
+    nothing. What is not `enforced` is counted and compared, but refuses nothing.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Counter:
     limits: Mapping[Dimension, int]
     current: Bucket
     next: Bucket
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True)

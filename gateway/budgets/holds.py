@@ -36,13 +36,15 @@ class Held:
 
     `counters` are the ones that were asked for, each with the bucket that was charged as `current`: pass
     them to `settle` and `release`. `available` is what they allow after this hold. `replay` tells that an
-    earlier call with the same id made the hold; the answer is the same.
+    earlier call with the same id made the hold; the answer is the same, but for `exceeded`: for these rows
+    the candidate would have been refused, were all counters enforced.
     """
 
     candidate: int
     counters: tuple[Counter, ...]
     available: tuple[Room, ...]
     replay: bool
+    exceeded: tuple[Shortfall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,38 +8,37 @@ policies, upstreams and HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from gateway.budgets import wire
-from gateway.budgets.scripts import Script, deadline
-from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
-from gateway.store.keyspace import (
-    CONSUMER_GROUP,
-    ORGS,
-    SCHEMA,
-    SCHEMA_VERSION,
-    journal_key,
-    refusals_key,
-)
+from gateway.budgets.breaker import Breaker
+from gateway.budgets.presence import ARCHIVE_S, Presence
+from gateway.budgets.recovery import adopt, rebuild
+from gateway.budgets.scripts import Script
+from gateway.errors import HoldGone, LedgerUnavailable, StoreError, WindowMoved
+from gateway.store.keyspace import ORGS, journal_key, refusals_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Charge
     from gateway.budgets.counter import Counter
     from gateway.budgets.holds import Balance, Denied, Held, Settled
+    from gateway.budgets.recovery import Archive, OpenHold
 
 LONGEST_LEASE_S = 3600
 RETENTION_S = 7200  # over ten times the longest upstream call, so no resend outlives its tombstone
 REFUSALS_KEPT = 10_000
 HOLDS_PER_RENEWAL = 500
 DUE_PER_REFUSAL = 50
+RECENT_MS = 300_000
+"""How far back SQL is asked for endings that a store lost when another server took over."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,25 +50,41 @@ _RELEASE = Script.load("release")
 _EXPIRE = Script.load("expire")
 _BALANCE = Script.load("balance")
 _REFUSE = Script.load("refuse")
+_PULSE = Script.load("pulse")
+_RESTORE = Script.load("restore")
 
 
 class Ledger:
     """The budgets' counters. Every method raises LedgerUnavailable when the store does not do it in time."""
 
     def __init__(
-        self, redis: Redis, *, lease_s: int, timeout_ms: int, retention_s: int = RETENTION_S
+        self,
+        redis: Redis,
+        *,
+        lease_s: int,
+        timeout_ms: int,
+        retention_s: int = RETENTION_S,
+        archive: Archive | None = None,
+        grace_ms: int = 0,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`lease_s`: a hold lives that long without `renew`. `timeout_ms` bounds each call as a whole.
 
         `retention_s`: how long a finished hold still answers for itself. `redis` comes from
-        `store.connection.connect`: it reads texts and never retries on its own.
+        `store.connection.connect`: it reads texts and never retries on its own. `archive` is SQL's memory,
+        from which a ledger that the store lost is rebuilt; without it such an org stays refused. For
+        `grace_ms` after another server took over nothing is admitted, so that every gateway can bring back
+        what that server may lack. While `trouble` gives a reason nothing is admitted.
         """
         self._redis = redis
+        self._call = Breaker(timeout_ms)
+        self._archive = archive
+        self._grace_ms = grace_ms
+        self._trouble = trouble
         self._lease_ms = lease_s * 1000
-        self._timeout_ms = timeout_ms
         self._retention_ms = retention_s * 1000
         self._outlives_ms = (LONGEST_LEASE_S + retention_s) * 1000
-        self._registered: set[str] = set()
+        self._presence = Presence(redis, self._call, archive)
         self._turn = 0
 
     async def reserve(
@@ -97,18 +112,20 @@ class Ledger:
             self._outlives_ms,
             wire.fingerprint(candidates, counters),
             record,
+            self._grace_ms,
             wire.request_json(candidates, counters),
         ]
-        async with deadline("reserve", self._timeout_ms):
-            await self._register(org)
+        reason = self._trouble()
+        if reason is not None:
+            raise LedgerUnavailable(reason)
+        await self._presence.ensure(org)
+        async with self._call("reserve"):
             answer = await _RESERVE.run(self._redis, keys, args)
-            if answer[0] == "no_ledger":
-                _log.error("the budget store has no ledger for org %s any more: it starts again at zero", org)
-                self._registered.discard(org)
-                await self._register(org)
+        if answer[0] == "denied" and answer[1][0] > 0 and await self._expire(org, DUE_PER_REFUSAL):
+            async with self._call("reserve"):
                 answer = await _RESERVE.run(self._redis, keys, args)
-            if answer[0] == "denied" and answer[1][0] > 0 and await self._expire(org, DUE_PER_REFUSAL):
-                answer = await _RESERVE.run(self._redis, keys, args)
+        if answer[0] == "no_ledger":
+            self._presence.refuse(org)
         return wire.read_reserved(answer, counters, org, hold_id)
 
     async def dispatch(self, org: str, hold_id: str, record: str) -> None:
@@ -118,7 +135,7 @@ class Ledger:
         hold is not open: send nothing.
         """
         names = wire.OrgKeys(org)
-        async with deadline("dispatch", self._timeout_ms):
+        async with self._call("dispatch"):
             answer = await _DISPATCH.run(
                 self._redis, [names.hold(hold_id), names.open_holds], [hold_id, self._lease_ms, record]
             )
@@ -135,7 +152,7 @@ class Ledger:
         for org, hold_ids in by_org.items():
             for first in range(0, len(hold_ids), HOLDS_PER_RENEWAL):
                 batch = hold_ids[first : first + HOLDS_PER_RENEWAL]
-                async with deadline("renew", self._timeout_ms):
+                async with self._call("renew"):
                     answer = await _RENEW.run(
                         self._redis, [wire.OrgKeys(org).open_holds], [self._lease_ms, *batch]
                     )
@@ -152,16 +169,9 @@ class Ledger:
         but counts against no budget. Raises ValueError when an amount is out of bounds.
         """
         wire.check_charge(charge)
-        async with deadline("settle", self._timeout_ms):
-            return wire.read_settled(
-                await self._end(
-                    _SETTLE,
-                    org,
-                    hold_id,
-                    wire.OrgKeys(org).postings(counters),
-                    (wire.words(charge.central), wire.words(charge.high), record),
-                )
-            )
+        amounts = (wire.words(charge.central), wire.words(charge.high), record)
+        answer = await self._end(_SETTLE, org, hold_id, wire.OrgKeys(org).postings(counters), amounts)
+        return wire.read_settled(answer)
 
     async def release(self, org: str, hold_id: str, record: str, counters: Sequence[Counter] = ()) -> Settled:
         """Free the hold without a charge, because the work surely did not run; safe to repeat.
@@ -169,25 +179,80 @@ class Ledger:
         A hold that is unknown can never be reserved afterwards. `counters` are those of `Held` and save a
         round trip.
         """
-        async with deadline("release", self._timeout_ms):
-            postings = wire.OrgKeys(org).postings(counters)
-            return wire.read_settled(await self._end(_RELEASE, org, hold_id, postings, (record,)))
+        postings = wire.OrgKeys(org).postings(counters)
+        return wire.read_settled(await self._end(_RELEASE, org, hold_id, postings, (record,)))
+
+    async def restore(self, hold: OpenHold) -> bool:
+        """Bring back a hold of this gateway that the store lost; False when the store knows it."""
+        names = wire.OrgKeys(hold.org)
+        postings = names.postings(hold.counters)
+        async with self._call("restore"):
+            answer = await _RESTORE.run(
+                self._redis,
+                [names.hold(hold.hold), names.open_holds, names.meta, *(p.key for p in postings)],
+                [
+                    hold.hold,
+                    self._lease_ms,
+                    self._outlives_ms,
+                    "1" if hold.sent else "0",
+                    wire.words(hold.charge.central),
+                    wire.words(hold.charge.high),
+                    hold.record,
+                    wire.postings_json(postings),
+                ],
+            )
+        if answer[0] == "no_ledger":
+            self._presence.refuse(hold.org)
+        return bool(answer[0] == "restored")
+
+    async def adopt_endings(self, org: str) -> int:
+        """Post to the counters the recent endings that SQL has and the store lost; answers how many."""
+        if self._archive is None:
+            return 0
+        async with self._call("time"):
+            seconds, _ = await self._redis.time()
+        try:
+            async with asyncio.timeout(ARCHIVE_S):
+                endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
+                return await adopt(self._redis, org, endings, (self._outlives_ms, self._retention_ms))
+        except (StoreError, RedisError, OSError, TimeoutError) as error:
+            msg = f"what SQL knows of org {org} could not be brought back: {error}"
+            raise LedgerUnavailable(msg) from error
+
+    async def rebuild_lost(self) -> int:
+        """Rebuild from SQL the ledgers that the store was found to have lost; answers how many were."""
+        rebuilt = 0
+        for org in sorted(self._presence.lost):
+            if self._archive is None:
+                _log.error("the budget store lost the ledger of org %s; nothing can rebuild it here", org)
+                continue
+            try:
+                times = (self._outlives_ms, self._retention_ms)
+                rebuilt += await rebuild(self._redis, self._archive, org, times)
+                self._presence.lost.discard(org)
+                await self._presence.ensure(org)
+            except (StoreError, RedisError, OSError) as error:
+                _log.warning("the ledger of org %s is not rebuilt yet: %s", org, error)
+        return rebuilt
+
+    def take_changed(self) -> set[str]:
+        """The orgs whose ledger came to another server or was rebuilt since the last call."""
+        return self._presence.take_changed()
 
     async def expire_due(self, limit: int = 500) -> int:
         """End up to `limit` holds whose leases are over, in all orgs; answers how many ended.
 
+        Also takes note of orgs whose ledger is lost or came to another server.
+
         Any number of processes may do this. The org with which it begins changes with every call, so that a
         busy one does not starve the others.
         """
-        async with deadline("expire", self._timeout_ms):
-            orgs = sorted(str(org) for org in await self._redis.smembers(ORGS))
+        async with self._call("expire"):
+            orgs = sorted({str(org) for org in await self._redis.smembers(ORGS)} | self._presence.orgs)
         self._turn += 1
         ended = 0
         for step in range(len(orgs)):
-            org = orgs[(self._turn + step) % len(orgs)]
-            ended += await self._expire(org, limit - ended)
-            if ended >= limit:
-                break
+            ended += await self._expire(orgs[(self._turn + step) % len(orgs)], limit - ended)
         return ended
 
     async def balances(self, org: str, counters: Sequence[Counter]) -> list[Balance]:
@@ -201,21 +266,24 @@ class Ledger:
             for bucket in (counter.current, counter.next)
             for bound in (bucket.start_ms, bucket.end_ms)
         ]
-        async with deadline("balance", self._timeout_ms):
+        await self._presence.ensure(org)
+        async with self._call("balance"):
             answer = await _BALANCE.run(self._redis, [names.meta, *names.buckets(counters)], bounds)
+        if answer[0] == "no_ledger":
+            self._presence.refuse(org)
         if answer[0] == "window":
             raise WindowMoved(answer[1])
         return [wire.read_balance(row, counter) for row, counter in zip(answer[1:], counters, strict=True)]
 
     async def refused(self, org: str, hold_id: str, record: str) -> None:
         """Keep the record of a refused request for review; the oldest are dropped when nobody reads them."""
-        async with deadline("refuse", self._timeout_ms):
-            await self._register(org)
+        await self._presence.ensure(org)
+        async with self._call("refuse"):
             await _REFUSE.run(self._redis, [refusals_key(org)], [hold_id, record, REFUSALS_KEPT])
 
     async def ping(self) -> None:
         """Raise LedgerUnavailable unless the store answers in time."""
-        async with deadline("ping", self._timeout_ms):
+        async with self._call("ping"):
             await self._redis.ping()
 
     async def _end(
@@ -228,52 +296,50 @@ class Ledger:
     ) -> Any:
         """Run a script that ends a hold, a second time with the hold's own counters if it names them."""
         names = wire.OrgKeys(org)
-        for _ in range(2):
-            keys = [names.hold(hold_id), names.open_holds, journal_key(org), *(p.key for p in postings)]
-            tail = [wire.postings_json(postings)] if script is _SETTLE else []
-            answer = await script.run(
-                self._redis, keys, [hold_id, self._outlives_ms, self._retention_ms, *args, *tail]
-            )
-            if answer[0] != "keys":
-                return answer
-            postings = wire.read_postings(answer[1])
+        await self._presence.ensure(org)
+        async with self._call(script.verb):
+            for _ in range(2):
+                keys = [
+                    names.hold(hold_id),
+                    names.open_holds,
+                    journal_key(org),
+                    names.meta,
+                    *(p.key for p in postings),
+                ]
+                tail = [wire.postings_json(postings)] if script is _SETTLE else []
+                answer = await script.run(
+                    self._redis, keys, [hold_id, self._outlives_ms, self._retention_ms, *args, *tail]
+                )
+                if answer[0] == "no_ledger":
+                    self._presence.refuse(org)
+                if answer[0] != "keys":
+                    return answer
+                postings = wire.read_postings(answer[1])
         msg = f"{script.verb}: hold {hold_id} changed its counters between two calls"
         raise LedgerUnavailable(msg)
 
     async def _expire(self, org: str, limit: int) -> int:
-        """End up to `limit` due holds of one org, each within a deadline of its own."""
-        async with deadline("expire", self._timeout_ms):
-            seconds, microseconds = await self._redis.time()
-            now_ms = seconds * 1000 + microseconds // 1000
-            open_holds = wire.OrgKeys(org).open_holds
-            found = await self._redis.zrange(open_holds, "-inf", now_ms, byscore=True, offset=0, num=limit)
+        """Look at one org and end up to `limit` due holds, each within a deadline of its own."""
+        names = wire.OrgKeys(org)
+        async with self._call("pulse"):
+            answer = await _PULSE.run(
+                self._redis, [names.meta, names.open_holds], [self._grace_ms, max(0, limit)]
+            )
+        if answer[0] == "no_ledger":
+            self._presence.lose(org)
+            return 0
+        self._presence.see(org, answer[1], answer[2])
         ended = 0
-        for hold_id in map(str, found):
-            async with deadline("expire", self._timeout_ms):
-                try:
-                    answer = await self._end(_EXPIRE, org, hold_id, ())
-                except ResponseError:  # one broken hold must not keep the others open
-                    _log.exception("hold %s of org %s cannot be expired", hold_id, org)
-                    continue
+        for hold_id in map(str, answer[3]):
+            try:
+                answer = await self._end(_EXPIRE, org, hold_id, ())
+            except LedgerUnavailable as error:
+                if not isinstance(error.__cause__, ResponseError):
+                    raise
+                # One broken hold must not keep the others open.
+                _log.exception("hold %s of org %s cannot be expired", hold_id, org)
+                continue
             if answer[0] == "lost":
                 _log.error("the budget store lost hold %s of org %s; what it held stays held", hold_id, org)
             ended += answer[0] in ("expire", "release")
         return ended
-
-    async def _register(self, org: str) -> None:
-        """Once per process and org: list it, mark its ledger as begun, and let consumers read its streams."""
-        if org in self._registered:
-            return
-        version = await self._redis.set(SCHEMA, SCHEMA_VERSION, nx=True, get=True)
-        if version not in (None, SCHEMA_VERSION):
-            msg = f"the budget store was written by another version of ecogate (layout {version!s})"
-            raise LedgerUnavailable(msg)
-        for stream in (journal_key(org), refusals_key(org)):
-            try:
-                await self._redis.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
-        await self._redis.sadd(ORGS, org)
-        await self._redis.hsetnx(wire.OrgKeys(org).meta, "epoch", uuid.uuid4().hex)
-        self._registered.add(org)

@@ -110,6 +110,7 @@ def _counter(budget: Budget, attributes: Mapping[str, str], current: Bucket, fol
         limits=budget.limits,
         current=current,
         next=following,
+        enforced=budget.mode == "enforce",
     )
 
 

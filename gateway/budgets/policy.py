@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.budgets.amounts import Bound, Dimension
-    from gateway.budgets.policy_file import BudgetSection
+    from gateway.budgets.policy_file import BudgetSection, Mode
     from gateway.budgets.windows import Window
 
 SUFFIXES = (".yaml", ".yml")
@@ -31,7 +31,8 @@ class Budget:
     """Limits in a window, for the requests that match, one counter per distinct value of `per`.
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
-    `limits` are ledger integers; a dimension without one is not limited.
+    `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
+    `downgrade` are the changes by which a request may be made lighter, each on top of those before.
     """
 
     name: str
@@ -43,9 +44,11 @@ class Budget:
     window: Window
     timezone: str
     bound: Bound
-    mode: Literal["enforce"]
+    mode: Mode
     on_exceed: tuple[Literal["deny"], ...]
     on_store_down: Literal["deny"]
+    warn_at: tuple[int, ...] = ()
+    downgrade: tuple[Mapping[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,14 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         timezone=zone,
         bound=section.bound,
         mode=section.mode,
-        on_exceed=tuple(section.on_exceed),
+        on_exceed=("deny",),
         on_store_down=section.on_store_down,
+        warn_at=tuple(sorted(section.warn_at)),
+        downgrade=tuple(
+            rung.model_dump(exclude_none=True)
+            for action in section.on_exceed
+            for rung in action.downgrade or ()
+        ),
     )
 
 

@@ -25,11 +25,14 @@ ATTRIBUTES = ("org", "team", "user", "key", "model")
 ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "chat")
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 ANYTHING = "*"
-Word = TypeVar("Word", bound=str)
+Mode = Literal["shadow", "warn", "enforce"]
+Word = TypeVar("Word", str, int)
 
 LAST_YEAR_START_DAY = 28  # the last one that every month has
 _MONTH_AND_DAY = re.compile(r"([0-9]{2})-([0-9]{2})")
 _WALL_CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
+_PERCENTAGE = re.compile(r"([0-9]{1,3})%")
+_SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _QUANTITY = re.compile(r"(-?[0-9]{1,30}(?:\.[0-9]{1,30})?) ?([^\s0-9]\S*)")
 # How many of the ledger's integers each unit is.
@@ -139,8 +142,8 @@ def _budget_name(name: str) -> str:
     return name
 
 
-def _deny() -> list[Literal["deny"]]:
-    return ["deny"]
+def _deny() -> list[ActionSection]:
+    return [ActionSection(deny=True)]
 
 
 @cache
@@ -152,6 +155,19 @@ def _zone(name: str) -> str:
     if name not in _zones():
         raise wrong(f"{shown(name)} is not an IANA time zone{closest(name, [*_zones()])}")
     return name
+
+
+def _size(text: str | None) -> str | None:
+    if text is not None and not _SIZE.fullmatch(text):
+        raise wrong(f"must be WIDTHxHEIGHT in pixels (got {shown(text)})")
+    return text
+
+
+def _percentage(value: object) -> int:
+    match = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= 100:  # noqa: PLR2004
+        raise wrong(f"must be a percentage from 1% to 100% (got {shown(value)})")
+    return int(match[1])
 
 
 def _month_and_day(value: object) -> object:
@@ -236,10 +252,54 @@ def _whole_window(window: WindowSection) -> WindowSection:
     return window
 
 
+class RungSection(Section):
+    """What one step down a ladder changes."""
+
+    quality: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    size: Annotated[str | None, AfterValidator(_size)] = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    n: Annotated[int, Field(ge=1, le=10)] | None = None
+    model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+
+
+def _some_change(rung: RungSection) -> RungSection:
+    if not rung.model_fields_set:
+        raise wrong("must hold at least one of quality, size, steps, n, model")
+    return rung
+
+
+class ActionSection(Section):
+    """One thing to do when a budget has no room: `deny`, or a ladder of lighter forms."""
+
+    deny: Literal[True] | None = None
+    downgrade: (
+        Annotated[
+            list[Annotated[RungSection, AfterValidator(_some_change)]], Field(min_length=1, max_length=8)
+        ]
+        | None
+    ) = None
+
+
+def _action(value: object) -> object:
+    if value == "deny":
+        return {"deny": True}
+    if isinstance(value, dict) and list(value) == ["downgrade"]:
+        return value
+    raise wrong(f"must be deny, or downgrade: with a list of changes (got {shown(value)})")
+
+
+def _denies_at_last(actions: list[ActionSection]) -> list[ActionSection]:
+    if len(actions) > 2 or [action.deny for action in actions][-1:] != [True]:  # noqa: PLR2004
+        raise wrong("must be one ladder at most, and then deny")
+    if len(actions) == 2 and actions[0].downgrade is None:  # noqa: PLR2004
+        raise wrong("names something twice")
+    return actions
+
+
 class BudgetSection(Section):
     """One entry of `budgets:`."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"warn_at", "alerts", "raises", "unknown_model"})
+    later: ClassVar[frozenset[str]] = frozenset({"alerts", "raises", "unknown_model"})
 
     name: Annotated[str, AfterValidator(_budget_name)]
     match: Annotated[
@@ -256,11 +316,14 @@ class BudgetSection(Section):
     window: Annotated[WindowSection, AfterValidator(_whole_window)]
     timezone: Zone | None = None
     bound: Bound = "central"
-    mode: Annotated[Literal["enforce"], unsupported("shadow", "warn")] = "enforce"
+    mode: Mode = "enforce"
+    warn_at: Annotated[list[Annotated[int, BeforeValidator(_percentage)]], AfterValidator(_distinct)] = Field(
+        default_factory=list
+    )
     on_exceed: Annotated[
-        list[Annotated[Literal["deny"], unsupported("warn", "downgrade", "reroute", "defer")]],
+        list[Annotated[ActionSection, BeforeValidator(_action), unsupported("warn", "reroute", "defer")]],
         Field(min_length=1),
-        AfterValidator(_distinct),
+        AfterValidator(_denies_at_last),
     ] = Field(default_factory=_deny)
     on_store_down: Annotated[Literal["deny"], unsupported("allow")] = "deny"
 

@@ -34,7 +34,12 @@ _SEVERITY: tuple[Code, ...] = ("eco_budget_in_flight", "eco_budget_exceeded", "e
 
 
 def refusal(
-    shortfalls: Sequence[Shortfall], matched: Sequence[MatchedBudget], subject: Subject, *, now: datetime
+    shortfalls: Sequence[Shortfall],
+    matched: Sequence[MatchedBudget],
+    subject: Subject,
+    *,
+    now: datetime,
+    alternatives: Sequence[Mapping[str, Any]] = (),
 ) -> BudgetExceeded:
     """The answer to a request that fits no candidate. `shortfalls` are all of the ledger's rows.
 
@@ -55,9 +60,10 @@ def refusal(
         status=429 if code == "eco_budget_in_flight" else 402,
         eco=_row(leading, budget, subject)
         | {
-            "alternatives": [],
+            "alternatives": list(alternatives),
             "violations": [
-                {"candidate": row.candidate, "code": _code(row)} | _row(row, budgets[row.counter.id], subject)
+                {"candidate": row.candidate, "code": code_of(row)}
+                | _row(row, budgets[row.counter.id], subject)
                 for row in shortfalls
             ],
         },
@@ -88,7 +94,7 @@ def tightest(
             left,
         )
         for match, amounts in zip(matched, available, strict=True)
-        if visible_to(match.budget, match.counter.scope, subject)
+        if match.budget.mode != "shadow" and visible_to(match.budget, match.counter.scope, subject)
         for dimension, left in amounts.items()
         if dimension in match.counter.limits
     ]
@@ -98,7 +104,8 @@ def tightest(
     return f"{name};{dimension}={_plain(_exact(dimension, max(0, left)))}"
 
 
-def _code(row: Shortfall) -> Code:
+def code_of(row: Shortfall) -> Code:
+    """Which kind of refusal a row is."""
     if row.requested > row.limit:
         return "eco_request_too_large"
     if row.used + row.requested > row.limit:
@@ -107,8 +114,8 @@ def _code(row: Shortfall) -> Code:
 
 
 def _worst(rows: list[Shortfall]) -> tuple[Code, list[Shortfall]]:
-    code = max(map(_code, rows), key=_SEVERITY.index)
-    return code, [row for row in rows if _code(row) == code]
+    code = max(map(code_of, rows), key=_SEVERITY.index)
+    return code, [row for row in rows if code_of(row) == code]
 
 
 def _end(rows: list[Shortfall]) -> int:

@@ -49,6 +49,20 @@ class Script:
         except NoScriptError:
             return await redis.eval(self.text, len(keys), *keys, *args)
 
+    async def run_all(
+        self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any]:
+        """Run once per (keys, arguments), in one round trip; all keys are of one org."""
+        if not calls:
+            return []
+        first, *rest = calls
+        answers = [await self.run(redis, *first)]  # the store knows the script from here on
+        async with redis.pipeline(transaction=False) as pipeline:
+            for keys, args in rest:
+                pipeline.evalsha(self.sha, len(keys), *keys, *args)
+            answers += await pipeline.execute()
+        return answers
+
 
 @asynccontextmanager
 async def deadline(verb: str, timeout_ms: int) -> AsyncIterator[None]:

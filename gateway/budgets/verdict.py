@@ -21,7 +21,12 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
     """The index of the first candidate that fits every counter, or every reason why none does."""
     shortfalls: list[Shortfall] = []
     for number, charge in enumerate(candidates):
-        missing = [row for balance in balances for row in _missing(number, charge, balance)]
+        missing = [
+            row
+            for balance in balances
+            if balance.counter.enforced
+            for row in _missing(number, charge, balance)
+        ]
         if not missing:
             return number
         shortfalls += missing

@@ -126,6 +126,7 @@ def request_json(candidates: Sequence[Charge], counters: Sequence[Counter]) -> s
                     "id": counter.id,
                     "bound": counter.bound,
                     "buckets": [[b.start_ms, b.end_ms] for b in (counter.current, counter.next)],
+                    "enforced": counter.enforced,
                     "limits": [counter.limits.get(d, NO_LIMIT) for d in DIMENSIONS],
                 }
                 for counter in counters
@@ -172,14 +173,17 @@ def read_reserved(
         case "clock":
             msg = f"the budget store's clock went back from {answer[2]} to {answer[1]} ms"
             raise LedgerUnavailable(msg)
+        case "grace":
+            msg = f"another server of the budget store took over; it admits again in {answer[1]} ms"
+            raise LedgerUnavailable(msg)
         case verdict:
             msg = f"the budget store keeps no ledger for org {org} ({verdict})"
             raise LedgerUnavailable(msg)
 
 
 def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
-    """`answer` is the script's: verdict, candidate, room, postings."""
-    verdict, candidate, room, postings = answer
+    """`answer` is the script's: verdict, candidate, room, postings, shortfalls that were not enforced."""
+    verdict, candidate, room, postings, unenforced = answer
     charged = tuple(
         replace(counter, current=Bucket(int(posting.starts), int(posting.ends)))
         for counter, posting in zip(counters, read_postings(postings), strict=True)
@@ -191,24 +195,32 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         for dimension, text in zip(DIMENSIONS, texts, strict=False)
         if text != "-" and dimension in counter.limits
     )
-    return Held(candidate - 1, charged, available, replay=verdict == "replay")
+    return Held(
+        candidate - 1,
+        charged,
+        available,
+        replay=verdict == "replay",
+        exceeded=_shortfalls(unenforced, counters),
+    )
 
 
 def read_denied(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> Denied:
-    return Denied(
-        tuple(
-            Shortfall(
-                candidate=candidate - 1,
-                counter=counters[counter - 1],
-                bucket=counters[counter - 1].current if bucket == 1 else counters[counter - 1].next,
-                dimension=DIMENSIONS[dimension - 1],
-                limit=limit,
-                used=used,
-                held=held,
-                requested=requested,
-            )
-            for candidate, counter, bucket, dimension, limit, used, held, requested in rows
+    return Denied(_shortfalls(rows, counters))
+
+
+def _shortfalls(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> tuple[Shortfall, ...]:
+    return tuple(
+        Shortfall(
+            candidate=candidate - 1,
+            counter=counters[counter - 1],
+            bucket=counters[counter - 1].current if bucket == 1 else counters[counter - 1].next,
+            dimension=DIMENSIONS[dimension - 1],
+            limit=limit,
+            used=used,
+            held=held,
+            requested=requested,
         )
+        for candidate, counter, bucket, dimension, limit, used, held, requested in rows
     )
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import telemetry as names
 from gateway.budgets.amounts import Dimension, to_hold
+from gateway.budgets.recovery import OpenHold
 from gateway.errors import LedgerUnavailable
-from gateway.lifecycle.settlement import Posting
+from gateway.lifecycle.unposted import Posting
 
 if TYPE_CHECKING:
     from gateway.budgets.amounts import Charge
@@ -55,7 +56,14 @@ class Account:
     def opened(self, held: Held) -> None:
         """The hold exists: its lease is renewed until it is posted."""
         self.held = held
-        self._settlements.opened(self._ask.subject.org, self._ask.id)
+        ask, route = self._ask, self._plan.routes[held.candidate]
+        record = self._story.record(route, outcome="unknown")
+        charge = self._plan.holds[held.candidate]
+        self._settlements.opened(OpenHold(ask.subject.org, ask.id, charge, held.counters, record))
+
+    def sent(self, record: str) -> None:
+        """The work is about to go upstream; `record` is what an expiry of the hold would journal."""
+        self._settlements.sent(self._ask.id, record)
 
     async def settle(
         self, charge: Charge, route: Route, footprint: Footprint, *, basis: str, **facts: Any

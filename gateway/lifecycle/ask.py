@@ -26,7 +26,8 @@ class Ask:
     """`gone` is set when the client hangs up; `started` is a monotonic time in seconds.
 
     `deadline_s` is how long after `started` the client stops waiting for the first byte. With
-    `include_footprint` the answer gets an extra `ecogate` key.
+    `include_footprint` the answer gets an extra `ecogate` key. `allow_downgrade` says whether a lighter form
+    of the request will do; None leaves it to the policies.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Ask:
     retry_count: int | None = None
     deadline_s: float | None = None
     include_footprint: bool = False
+    allow_downgrade: bool | None = None
     started: float = field(default_factory=time.monotonic)
 
 
@@ -44,7 +46,8 @@ class Served:
     """An answer with its footprint, which is settled or, when `basis` says so, still the estimate.
 
     `remaining` is the tightest budget that the caller may see, as the header shows it. A stream comes through
-    `relay`. `member` is added to an answer's JSON object, before its closing brace.
+    `relay`. `downgraded` names what was changed, as the header shows it. `member` is added to the JSON object
+    of an answer, before its closing brace.
     """
 
     answer: UpstreamAnswer | UpstreamStream
@@ -56,3 +59,4 @@ class Served:
     warnings: list[str]
     relay: Relay | None = None
     member: bytes | None = None
+    downgraded: str | None = None

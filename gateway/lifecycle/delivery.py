@@ -132,10 +132,13 @@ class Delivery:
             route=route,
             footprint=footprint,
             basis=basis,
-            decision="allow",
+            decision=self._story.decision,
             remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
-            warnings=list(footprint.warnings),
+            warnings=[*footprint.warnings, *self._story.notices],
         )
+        if self._story.downgrade is not None:
+            changes = self._story.downgrade.items()
+            served.downgraded = ", ".join(f"{name}={values['got']}" for name, values in changes)
         if self._ask.include_footprint:
             served.member = ecogate_member(self._ask.id, route, footprint, basis)
         return served

@@ -13,6 +13,9 @@ from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
+from gateway.images.lighter import differences
+from gateway.lifecycle.alternatives import Alternatives
+from gateway.lifecycle.ladder import declared_changes, rungs
 from gateway.lifecycle.plan import budgets_for, hold_json
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.budgets.matching import MatchedBudget
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
-    from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.serve import Images
 
 WINDOW_TRIES = 3
@@ -34,9 +37,21 @@ async def dry_run(
     Raises the same errors as a real request for a malformed one, and `LedgerUnavailable`.
     """
     configuration = images.configuration()
-    plan = images.plan(configuration, subject, request)
-    matched, balances = await _balances(images, configuration, subject, request)
+
+    def planner(lighter: ImageRequest) -> Plan:
+        return images.plan(configuration, subject, lighter)
+
+    plan = planner(request)
+    matched, balances, now = await _balances(images, configuration, subject, request)
     verdict = first_that_fits(plan.holds, balances)
+    look = Alternatives(images.ledger, configuration, planner, now=now)
+    if not isinstance(verdict, int):
+        lighter = await look.first(rungs(plan, declared_changes(matched), planner))
+        if lighter is not None:
+            return await dry_run(images, subject, lighter.plan.request, explain=explain) | {
+                "verdict": "downgrade",
+                "downgrade": differences(request, lighter.plan.request),
+            }
     chosen = verdict if isinstance(verdict, int) else 0
     route = plan.routes[chosen]
     answer: dict[str, Any] = {
@@ -52,7 +67,8 @@ async def dry_run(
         ],
     }
     if not isinstance(verdict, int):
-        error = refusal(verdict, matched, subject, now=datetime.now(UTC))
+        alternatives = await look.to(plan, matched)
+        error = refusal(verdict, matched, subject, now=datetime.now(UTC), alternatives=alternatives)
         answer["verdict"] = "deny"
         answer["refusal"] = {"status": error.status, **error.body()}
     return answer
@@ -60,12 +76,13 @@ async def dry_run(
 
 async def _balances(
     images: Images, configuration: Configuration, subject: Subject, request: ImageRequest
-) -> tuple[list[MatchedBudget], list[Balance]]:
+) -> tuple[list[MatchedBudget], list[Balance], datetime]:
     now = datetime.now(UTC)
     for _ in range(WINDOW_TRIES):
         matched = budgets_for(configuration, subject, request, now)
         try:
-            return matched, await images.ledger.balances(subject.org, [match.counter for match in matched])
+            counters = [match.counter for match in matched]
+            return matched, await images.ledger.balances(subject.org, counters), now
         except WindowMoved as moved:
             now = moment(moved.now_ms)
     raise LedgerUnavailable("the store's time is in no window of the budgets")
@@ -76,6 +93,7 @@ def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[st
     shown: dict[str, Any] = {
         "policy": match.budget.name,
         "scope": shown_scope(match.counter.scope),
+        "mode": match.budget.mode,
         "bound": match.budget.bound,
     }
     if visible_to(match.budget, match.counter.scope, subject):

@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
-from gateway.budgets.holds import Denied
+from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
-from gateway.budgets.windows import moment
 from gateway.errors import (
     HoldGone,
     LedgerUnavailable,
@@ -24,13 +24,14 @@ from gateway.errors import (
     OutcomeUnknown,
     Rejected,
     UpstreamFailure,
-    WindowMoved,
 )
+from gateway.images.lighter import differences
 from gateway.lifecycle import failures
 from gateway.lifecycle.account import Account
+from gateway.lifecycle.admission import Admission, Refused
+from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
-from gateway.lifecycle.plan import Configuration, Plan, budgets_for
 from gateway.lifecycle.story import Story
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 from gateway.upstreams.refusals import not_started
@@ -39,14 +40,15 @@ from gateway.usage.record import Attempt
 if TYPE_CHECKING:
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
+    from gateway.errors import BudgetExceeded
+    from gateway.lifecycle.ladder import Planner
+    from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
     from gateway.routing.rank import Route
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
 logger = logging.getLogger(__name__)
-
-WINDOW_TRIES = 3
 
 
 class Life:
@@ -63,41 +65,65 @@ class Life:
         upstreams: Upstreams,
         telemetry: Telemetry,
         max_answer_bytes_per_image: int,
+        planner: Planner,
     ) -> None:
-        self._ask = ask
-        self._plan = plan
         self._configuration = configuration
         self._ledger = ledger
+        self._settlements = settlements
+        self._planner = planner
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
-        self._story = Story(ask, plan, configuration.policies.version)
-        self._account = Account(
-            ask, plan, self._story, ledger=ledger, settlements=settlements, telemetry=telemetry
-        )
-        self._delivery = Delivery(ask, self._story, self._account, configuration)
         self._dispatched: Route | None = None
+        self._begin(ask, plan)
+
+    def _begin(self, ask: Ask, plan: Plan) -> None:
+        """The life of this request, or of the lighter form that took its place."""
+        self._ask, self._plan = ask, plan
+        self._story = Story(ask, plan, self._configuration.policies.version)
+        self._account = Account(
+            ask,
+            plan,
+            self._story,
+            ledger=self._ledger,
+            settlements=self._settlements,
+            telemetry=self._telemetry,
+        )
+        self._delivery = Delivery(ask, self._story, self._account, self._configuration)
 
     async def reserve(self) -> None:
         """Takes the hold, or raises the refusal; a refused request changes nothing in the ledger."""
         ask = self._ask
         with self._telemetry.span(names.SPAN_RESERVE) as span:
             try:
-                answer = await self._reserved()
+                admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
+                answer = await admission.ask(self._story)
             except LedgerUnavailable as unavailable:
                 names.failed(span, "budget_store_unavailable")
                 # The hold may have been made without our hearing of it: it must not stand in the way.
                 await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
-            if isinstance(answer, Denied):
-                error = refusal(answer.rows, self._story.matched, ask.subject, now=datetime.now(UTC))
+            if isinstance(answer, Refused):
+                error = await self._refusal(answer)
+                self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
                 await self._account.note_refusal(error)
                 raise error
-            self._account.opened(answer)
-            chosen = self._plan.routes[answer.candidate]
-            span.set_attributes({names.DECISION: "allow", names.DEPLOYMENT: chosen.deployment.id})
+            if answer.plan is not self._plan:
+                self._begin(replace(ask, request=answer.plan.request), answer.plan)
+                self._story.downgrade = differences(ask.request, answer.plan.request)
+            self._story.matched = answer.matched
+            self._note(answer.held)
+            self._account.opened(answer.held)
+            chosen = self._plan.routes[answer.held.candidate]
+            span.set_attributes(
+                {
+                    names.DECISION: self._story.decision,
+                    names.DEPLOYMENT: chosen.deployment.id,
+                    names.WOULD_REFUSE: sorted({row.counter.budget for row in answer.held.exceeded}),
+                }
+            )
 
     async def send(self) -> Served:
         """Asks the chosen deployment and, if it surely did not start, one more."""
@@ -143,23 +169,30 @@ class Life:
         else:
             await self._account.charge_as_held(self._dispatched, outcome="unknown", status=500)
 
-    async def _reserved(self) -> Held | Denied:
-        """The ledger's verdict; where the clocks differ, the windows are those of the store's."""
-        ask, plan = self._ask, self._plan
-        now = datetime.now(UTC)
-        for _ in range(WINDOW_TRIES):
-            self._story.matched = budgets_for(self._configuration, ask.subject, ask.request, now)
-            try:
-                return await self._ledger.reserve(
-                    ask.subject.org,
-                    ask.id,
-                    plan.holds,
-                    [matched.counter for matched in self._story.matched],
-                    self._story.record(plan.routes[0], outcome="unknown"),
-                )
-            except WindowMoved as moved:
-                now = moment(moved.now_ms)
-        raise LedgerUnavailable("the store's time is in no window of the budgets")
+    async def _refusal(self, refused: Refused) -> BudgetExceeded:
+        """The answer to a request without room, with what would be admitted instead."""
+        look = Alternatives(self._ledger, self._configuration, self._planner, now=refused.now)
+        return refusal(
+            refused.rows,
+            refused.matched,
+            self._ask.subject,
+            now=datetime.now(UTC),
+            alternatives=await look.to(self._plan, refused.matched),
+        )
+
+    def _note(self, held: Held) -> None:
+        """What budgets that let the request pass have to say about it."""
+        story = self._story
+        story.exceeded = held.exceeded
+        story.notices = notices(held, story.matched, self._ask.subject, now=datetime.now(UTC))
+        modes = {matched.counter.id: matched.budget.mode for matched in story.matched}
+        noted = {modes[row.counter.id] for row in held.exceeded}
+        if story.downgrade:
+            story.decision = "downgrade"
+        elif "warn" in noted:
+            story.decision = "warn"
+        for mode in noted:
+            self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
     async def _dispatch(self, route: Route) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
@@ -167,12 +200,14 @@ class Life:
         if ask.gone.is_set():
             await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
+        record = self._story.record(route, outcome="unknown")
         try:
-            await self._ledger.dispatch(ask.subject.org, ask.id, self._story.record(route, outcome="unknown"))
+            await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
             await self._account.release(route, outcome="not_started", status=503)
             raise failures.store_unavailable() from error
         self._dispatched = route
+        self._account.sent(record)
 
     async def _attempt(self, route: Route, number: int) -> UpstreamAnswer | UpstreamStream:
         """One try at a deployment, with its span and its line in the record."""

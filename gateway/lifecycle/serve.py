@@ -121,6 +121,7 @@ class Images:
             upstreams=self.upstreams,
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
+            planner=lambda request: self.plan(configuration, ask.subject, request),
         )
         await life.reserve()
         try:

@@ -1,77 +1,93 @@
 """Makes sure that what happened is posted: retries settlements, renews leases, expires what others left.
 
-The hold's lease is the last line of defence: if this process dies with a settlement in its queue, the ledger
-charges the hold when its lease ends. Knows the ledger's verbs; refuses to know prices and HTTP.
+A settlement that the ledger does not take is written to disk and synced before its request is answered, and
+posted when the ledger answers again, by this process or the next one. What a store lost in a change of
+servers is brought back from here: open holds, and the settlements of the last minute. The hold's lease is the
+last line of defence. Knows the ledger's verbs; refuses to know prices and HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from dataclasses import dataclass, field
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from gateway.budgets.ledger import RETENTION_S
 from gateway.errors import LedgerUnavailable
+from gateway.lifecycle.unposted import Posting, UnpostedFile, left_behind
 
 if TYPE_CHECKING:
-    from gateway.budgets.amounts import Charge
-    from gateway.budgets.counter import Counter
+    from pathlib import Path
+
     from gateway.budgets.ledger import Ledger
+    from gateway.budgets.recovery import OpenHold
     from gateway.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5
+RECENT_S = 60.0
+"""Settlements of this age and younger are sent again when another server took over."""
+ADOPT_EVERY_S = 5.0
+EXPIRE_S = 1.0
 QUEUE_LIMIT = 10_000
 """More than a process can have in flight; beyond it the leases alone keep the charge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """A settlement (`charge` set) or a release (`charge` is `None`) of one hold."""
-
-    org: str
-    hold: str
-    charge: Charge | None
-    record: str
-    counters: tuple[Counter, ...] = ()
-
-
 @dataclass(slots=True)
 class Settlements:
-    """The open holds of this process and the postings that the ledger has not taken yet."""
+    """The open holds of this process and the postings that the ledger has not taken yet.
+
+    `directory` is where those stand on disk; without it they are kept in memory only.
+    """
 
     ledger: Ledger
     telemetry: Telemetry
     lease_s: int
-    _open: dict[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
+    _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
+    _file: UnpostedFile | None = None
+    _left: dict[str, UnpostedFile] = field(default_factory=dict)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def waiting(self) -> int:
         """How many postings the ledger has not taken yet."""
         return len(self._queue)
 
-    def opened(self, org: str, hold: str) -> None:
+    def opened(self, hold: OpenHold) -> None:
         """From now on the hold's lease is renewed, until it is posted."""
-        self._open[hold] = org
+        self._open[hold.hold] = hold
+
+    def sent(self, hold_id: str, record: str) -> None:
+        """The hold's work is about to go upstream; `record` is what an expiry would journal."""
+        if hold_id in self._open:
+            self._open[hold_id] = replace(self._open[hold_id], sent=True, record=record)
 
     async def post(self, posting: Posting) -> bool:
-        """Posts at once if the ledger answers, else queues; says whether it was posted."""
+        """Posts at once if the ledger answers, else keeps it on disk; says whether it was posted."""
         self._open.pop(posting.hold, None)
         try:
             await self._send(posting)
         except LedgerUnavailable as error:
-            self._keep(posting, error)
+            await self._keep(posting, error)
             return False
         return True
 
     async def retry(self) -> None:
         """Runs for ever: posts what is queued, oldest first, as soon as the ledger answers."""
+        looked = float("-inf")
         while True:
-            await asyncio.sleep(RETRY_S)
+            if time.monotonic() - looked >= ADOPT_EVERY_S:
+                looked = time.monotonic()
+                await self._take_over()
             await self.flush()
+            await asyncio.sleep(RETRY_S)
 
     async def flush(self) -> None:
         """One pass over the queue; stops at the first posting that the ledger does not take."""
@@ -81,7 +97,18 @@ class Settlements:
                 await self._send(posting)
             except LedgerUnavailable:
                 return
+            except ValueError:
+                logger.exception("settlement of hold %s cannot be posted; its lease keeps the charge", hold)
             self._queue.pop(hold, None)
+        async with self._writing:
+            if self._queue:
+                return
+            if self._file is not None:
+                await asyncio.to_thread(self._file.clear)
+            for file in set(self._left.values()):
+                await asyncio.to_thread(file.clear)
+                await asyncio.to_thread(file.close)
+            self._left.clear()
 
     async def renew(self) -> None:
         """Runs for ever: extends the leases of the open holds three times per lease."""
@@ -90,21 +117,53 @@ class Settlements:
             if not self._open:
                 continue
             try:
-                await self.ledger.renew([(org, hold) for hold, org in self._open.items()])
+                await self.ledger.renew([(one.org, hold) for hold, one in self._open.items()])
             except LedgerUnavailable as error:
                 logger.warning("leases were not renewed: %s", error)
 
     async def expire(self) -> None:
-        """Runs for ever: closes holds whose lease is over, whichever process made them."""
+        """Runs for ever: closes holds whose lease is over, whichever process made them, and heals losses."""
+        changed: set[str] = set()
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(EXPIRE_S)
             try:
                 while await self.ledger.expire_due():
                     pass
+                await self.ledger.rebuild_lost()
+                changed |= self.ledger.take_changed()
+                for org in sorted(changed):
+                    await self._bring_back(org)
+                    changed.discard(org)
             except LedgerUnavailable as error:
                 logger.warning("expired holds were not closed: %s", error)
 
-    async def _send(self, posting: Posting) -> None:
+    async def close(self) -> None:
+        """Gives the file on disk to the next process, if anything is left in it."""
+        async with self._writing:
+            for file in {*self._left.values(), *([self._file] if self._file else [])}:
+                await asyncio.to_thread(file.close)
+            self._left.clear()
+            self._file = None
+
+    async def _bring_back(self, org: str) -> None:
+        """What SQL has first, since it must not be posted again; then what only this process knows."""
+        adopted = await self.ledger.adopt_endings(org)
+        restored = 0
+        for hold in [one for one in self._open.values() if one.org == org]:
+            restored += await self.ledger.restore(hold)
+        self._forget_old()
+        posted = 0
+        for _, posting in list(self._recent):
+            if posting.org == org:
+                await self._post_again(posting)
+                posted += 1
+        logger.warning(
+            "org %s has another server or a rebuilt ledger: %d endings taken from the database, %d holds"
+            " brought back, %d recent settlements sent again",
+            *(org, adopted, restored, posted),
+        )
+
+    async def _post_again(self, posting: Posting) -> None:
         if posting.charge is None:
             await self.ledger.release(posting.org, posting.hold, posting.record, counters=posting.counters)
         else:
@@ -112,10 +171,44 @@ class Settlements:
                 posting.org, posting.hold, posting.charge, posting.record, counters=posting.counters
             )
 
-    def _keep(self, posting: Posting, error: LedgerUnavailable) -> None:
+    async def _send(self, posting: Posting) -> None:
+        await self._post_again(posting)
+        self._forget_old()
+        self._recent.append((time.monotonic(), posting))
+
+    def _forget_old(self) -> None:
+        while self._recent and self._recent[0][0] < time.monotonic() - RECENT_S:
+            self._recent.popleft()
+
+    async def _keep(self, posting: Posting, error: LedgerUnavailable) -> None:
         self.telemetry.settle_retried()
         if len(self._queue) >= QUEUE_LIMIT:
             logger.error("settlement queue is full; hold %s is left to its lease: %s", posting.hold, error)
             return
         logger.warning("settlement of hold %s waits for the ledger: %s", posting.hold, error)
         self._queue[posting.hold] = posting
+        if self.directory is None:
+            return
+        async with self._writing:
+            try:
+                if self._file is None:
+                    self._file = await asyncio.to_thread(UnpostedFile.create, self.directory)
+                await asyncio.to_thread(self._file.write, [posting])
+            except OSError:
+                logger.exception("settlement of hold %s is kept in memory only", posting.hold)
+
+    async def _take_over(self) -> None:
+        """Queue what processes that died on this data directory could not post."""
+        if self.directory is None:
+            return
+        async with self._writing:
+            try:
+                found = await asyncio.to_thread(left_behind, self.directory, within_s=RETENTION_S)
+            except OSError:
+                logger.exception("settlements that were left behind cannot be read")
+                return
+            for posting, file in found:
+                self._queue.setdefault(posting.hold, posting)
+                self._left[posting.hold] = file
+        if found:
+            logger.warning("%d settlements of a process that ended are posted now", len(found))

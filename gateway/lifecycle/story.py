@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway import telemetry as names
+from gateway.budgets.notices import verdict_log
 from gateway.usage.record import Attempt, Record, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.budgets.counter import Shortfall
     from gateway.budgets.matching import MatchedBudget
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Story:
-    """What happened to one request so far."""
+    """What happened to one request so far.
+
+    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client.
+    """
 
     ask: Ask
     plan: Plan
     policy_version: str
     matched: Sequence[MatchedBudget] = ()
+    exceeded: Sequence[Shortfall] = ()
+    notices: Sequence[str] = ()
+    decision: str = "allow"
+    downgrade: dict[str, dict[str, Any]] | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(
@@ -66,8 +75,8 @@ class Story:
                 upstream_model=None if refused else route.deployment.upstream_model,
                 deployment=None if refused else route.deployment.id,
                 zone=None if refused else shown.zone,
-                decision="deny" if refused else "allow",
-                because=[refused or route.reason],
+                decision="deny" if refused else self.decision,
+                because=self._because(refused or route.reason),
                 outcome=outcome,
                 status=status,
                 images_requested=request.n,
@@ -77,16 +86,23 @@ class Story:
                 basis=basis,
                 footprint=shown.as_json(),
                 candidates=[ranked.as_json() for ranked in self.plan.ranking],
-                policies=[
-                    {"policy": matched.counter.budget, "scope": dict(matched.counter.scope)}
-                    for matched in self.matched
-                ],
+                policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
                 usage=usage,
                 trace_id=names.current_trace_id(),
                 retry_count=ask.retry_count,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
+                downgrade=self.downgrade,
                 warnings=list(shown.warnings),
             )
         )
+
+    def _because(self, reason: str) -> list[str]:
+        if self.downgrade is None:
+            return [reason]
+        changes = ", ".join(
+            f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
+            for name, values in self.downgrade.items()
+        )
+        return [f"a budget had no room for the request as it was asked: {changes}", reason]

@@ -69,6 +69,7 @@ journal = Table(
     Column("high_images", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "org", "request_id"),
+    Index(None, "org", "at_ms"),
 )
 
 # Which counters an entry changed, so that a counter can be rebuilt and checked from SQL.
@@ -142,4 +143,14 @@ requests = Table(
     Index(None, "org", "team", "at_ms"),
     Index(None, "org", "user", "at_ms"),
     Index(None, "org", "key", "at_ms"),
+)
+
+# Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
+ledgers = Table(
+    "ledgers",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("epoch", Text, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("rebuilt_at_ms", BigInteger),
 )

@@ -6,11 +6,12 @@ show once its stream is drained. Refuses to know Redis and limits.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
-from gateway.store.tables import journal, postings
+from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ class Spent(NamedTuple):
 
     amounts: Amounts
     last_ms: int
+
+
+class Ending(NamedTuple):
+    """What all entries of a hold posted, the kind of the last, and (counter, bucket start, bound) of each."""
+
+    hold: str
+    kind: str
+    central: Amounts
+    high: Amounts
+    counters: list[tuple[str, int, str]]
 
 
 class Archive:
@@ -94,3 +105,64 @@ class Archive:
                 )
                 found |= {row.entry_id for row in await connection.execute(query)}
         return found
+
+    async def begin(self, org: str, epoch: str) -> bool:
+        """Remember that the org has a ledger from now on; False when it had one before."""
+        row = {"org": org, "epoch": epoch, "began_at_ms": _now_ms()}
+        insert = self._database.insert(ledgers).values(row).on_conflict_do_nothing()
+        async with self._database.writing() as connection:
+            return bool((await connection.execute(insert)).rowcount)
+
+    async def rebuilt(self, org: str, epoch: str) -> None:
+        """Remember that the org's ledger was rebuilt under a new epoch."""
+        row = {"org": org, "epoch": epoch, "began_at_ms": _now_ms(), "rebuilt_at_ms": _now_ms()}
+        insert = self._database.insert(ledgers).values(row)
+        changed = {name: insert.excluded[name] for name in ("epoch", "rebuilt_at_ms")}
+        async with self._database.writing() as connection:
+            await connection.execute(insert.on_conflict_do_update(index_elements=["org"], set_=changed))
+
+    async def endings(self, org: str, since_ms: int) -> list[Ending]:
+        """Every hold with an entry since then (UTC epoch ms), with the sums of all its entries."""
+        columns = [
+            journal.c[f"{bound}_{name}"].label(f"{bound}_{name}")
+            for bound in ("central", "high")
+            for name in Amounts._fields
+        ]
+        recent = select(journal.c.hold).where(
+            journal.c.org == org, journal.c.stream == "journal", journal.c.at_ms >= since_ms
+        )
+        entries = (
+            select(journal.c.hold, journal.c.kind, journal.c.entry_id, *columns)
+            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.hold.in_(recent))
+            .order_by(journal.c.at_ms, journal.c.entry_id)
+        )
+        lines = select(
+            postings.c.entry_id, postings.c.counter, postings.c.bucket_start_ms, postings.c.bound
+        ).where(postings.c.org == org, postings.c.stream == "journal", postings.c.bucket_start_ms >= 0)
+        lines = lines.where(
+            postings.c.entry_id.in_(entries.with_only_columns(journal.c.entry_id).order_by(None))
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(entries)).all()
+            posted: dict[str, list[tuple[str, int, str]]] = {}
+            for line in await connection.execute(lines):
+                posted.setdefault(line.entry_id, []).append((line.counter, line.bucket_start_ms, line.bound))
+        found: dict[str, Ending] = {}
+        for row in rows:
+            before = found.get(row.hold, Ending(row.hold, row.kind, NOTHING, NOTHING, []))
+            central, high = (
+                Amounts(*(getattr(row, f"{bound}_{name}") for name in Amounts._fields))
+                for bound in ("central", "high")
+            )
+            found[row.hold] = Ending(
+                row.hold,
+                row.kind,
+                before.central.plus(central),
+                before.high.plus(high),
+                posted.get(row.entry_id, before.counters),
+            )
+        return list(found.values())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

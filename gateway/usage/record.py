@@ -25,7 +25,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
     `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
-    decisions in the design: allow or deny today. `because` explains it in sentences.
+    decisions in the design. `because` explains it in sentences. `downgrade` maps a changed field to what was
+    `asked` and what it `got`.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     duration_ms: float | None = None
     policy_version: str | None = None
     warnings: list[str] = []
+    downgrade: dict[str, dict[str, Any]] | None = None
 
 
 def encode(record: Record) -> str:

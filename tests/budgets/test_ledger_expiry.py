@@ -86,7 +86,7 @@ async def test_a_hold_that_is_renewed_while_a_reaper_works_stays_open(ledger: Le
     names = OrgKeys(ORG)
     before = await everything(redis)
 
-    keys = [names.hold("h1"), names.open_holds, journal_key(ORG)]
+    keys = [names.hold("h1"), names.open_holds, journal_key(ORG), names.meta]
     answer = await Script.load("expire").run(redis, keys, ["h1", 1000, 1000])
 
     assert answer == ["early"]

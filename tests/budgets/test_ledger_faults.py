@@ -112,7 +112,7 @@ async def test_a_store_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
     redis = connect(f"unix://{tmp_path}/nobody.sock", timeout_ms=250)
     ledger = Ledger(redis, lease_s=60, timeout_ms=250)
 
-    with pytest.raises(LedgerUnavailable, match="reserve: the budget store failed: ConnectionError"):
+    with pytest.raises(LedgerUnavailable, match="begin: the budget store failed: ConnectionError"):
         await ledger.reserve(ORG, "h1", [charge(1)], [BUDGET], RECORD)
     await redis.aclose()
 

@@ -15,7 +15,10 @@ VERBS = sorted(
     for entry in LUA.iterdir()
     if entry.name.endswith(".lua") and entry.name != "prelude.lua"
 )
-MUST_WORK_WHEN_FULL = {"dispatch", "renew", "settle", "release", "expire"}
+MUST_WORK_WHEN_FULL = {
+    *("dispatch", "renew", "settle", "release", "expire"),
+    *("pulse", "restore", "adopt", "rebuild"),
+}
 
 
 def parts(verb: str) -> tuple[str, str, str]:
@@ -73,7 +76,7 @@ def test_the_header_opens_with_the_verb_and_states_answers_and_invariant(verb: s
 def test_only_what_takes_room_is_refused_by_a_full_store(verb: str) -> None:
     flags, _, _ = parts(verb)
 
-    expected = {"balance": "#!lua flags=no-writes", "reserve": "#!lua", "refuse": "#!lua"}
+    expected = {"balance": "#!lua flags=no-writes", "reserve": "#!lua", "refuse": "#!lua", "begin": "#!lua"}
     assert flags == ("#!lua flags=allow-oom" if verb in MUST_WORK_WHEN_FULL else expected[verb])
 
 

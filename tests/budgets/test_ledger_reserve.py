@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -260,14 +261,19 @@ async def test_consumers_can_read_an_orgs_streams_before_anything_is_settled(
         assert group["name"] == "sql"
 
 
-async def test_a_store_that_lost_an_orgs_ledger_gets_a_new_one(ledger: Ledger, redis: Redis) -> None:
+async def test_a_store_that_lost_an_orgs_ledger_admits_nothing(ledger: Ledger, redis: Redis) -> None:
     await held(ledger, "h1", charge(1))
     await redis.flushall()
 
-    await held(ledger, "h2", charge(1))
-
-    assert {ORG} == await redis.smembers(ORGS)
-    assert await redis.hget("eg:{acme}:meta", "epoch")
+    for call in (
+        ledger.reserve(ORG, "h2", [charge(1)], [], RECORD),
+        ledger.settle(ORG, "h1", charge(1), RECORD),
+        ledger.release(ORG, "h1", RECORD),
+        ledger.balances(ORG, [counter(energy=10)]),
+    ):
+        with pytest.raises(LedgerUnavailable, match="lost the ledger of org acme"):
+            await call
+    assert await redis.keys(f"eg:{{{ORG}}}:*") == []
 
 
 async def test_a_layout_of_another_version_is_refused(ledger: Ledger, redis: Redis) -> None:
@@ -275,3 +281,23 @@ async def test_a_layout_of_another_version_is_refused(ledger: Ledger, redis: Red
 
     with pytest.raises(LedgerUnavailable, match="layout 99"):
         await ledger.reserve(ORG, "h1", [charge(1)], [], RECORD)
+
+
+async def test_a_counter_that_is_not_enforced_counts_and_reports_but_refuses_nothing(
+    ledger: Ledger, redis: Redis
+) -> None:
+    watched = replace(counter("watched", images=1), enforced=False)
+    firm = counter("firm", images=5)
+
+    first = await ledger.reserve(ORG, "h1", [charge(images=1)], [watched, firm], RECORD)
+    second = await ledger.reserve(ORG, "h2", [charge(images=2)], [watched, firm], RECORD)
+    third = await ledger.reserve(ORG, "h3", [charge(images=3)], [watched, firm], RECORD)
+
+    assert isinstance(first, Held)
+    assert isinstance(second, Held)
+    assert isinstance(third, Denied)
+    assert first.exceeded == ()
+    (row,) = second.exceeded
+    assert (row.counter.id, row.limit, row.used, row.held, row.requested) == (watched.id, 1, 0, 1, 2)
+    assert [row.counter.id for row in third.rows] == [firm.id]
+    assert (await stored(redis, watched))["h4"] == 3

@@ -2,9 +2,12 @@
 -- balance: what is spent and held in the bucket in force of each counter.
 -- KEYS  1 meta   2.. counters: per counter its current bucket, then its next
 -- ARGV  1.. per counter: start and end of its current bucket, start and end of its next (ms)
--- Returns {"balances", {bucket, spent (4), held (4)}...} | {"window", now}
+-- Returns {"balances", {bucket, spent (4), held (4)}...} | {"window", now} | {"no_ledger"}
 -- Invariant: reads only; the bucket is the one in which a reserve at this moment would count.
 
+if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then
+  return { 'no_ledger' }
+end
 local now = math.max(now_ms(), tonumber(redis.call('HGET', KEYS[1], 't') or '0'))
 local answer = { 'balances' }
 for i = 1, #ARGV / 4 do

@@ -1,13 +1,17 @@
 #!lua flags=allow-oom
 -- expire: end a hold whose lease is over, because its gateway died or lost the store.
--- KEYS  1 hold   2 open holds   3 journal   4.. the hold's counters
+-- KEYS  1 hold   2 open holds   3 journal   4 meta   5.. the hold's counters
 -- ARGV  1 hold id   2 how long a counter outlives its bucket (ms)   3 how long the tombstone stays (ms)
 -- Returns {"expire"}: charged as reserved, the work may have run | {"release"}: nothing was sent, nothing is charged
 --       | {"early"}: the lease runs | {"final"}: it is not open any more | {"lost"}: the hold itself is gone
 --       | {"keys", JSON of the hold's counters}: nothing was done, call again with these
+--       | {"no_ledger"}: nothing was done, the org's ledger is lost
 -- Invariant: only a pending hold whose lease is over changes, and only once; a settle may still follow an
 --       expiry, for which the tombstone keeps the counters.
 
+if redis.call('HEXISTS', KEYS[4], 'epoch') == 0 then
+  return { 'no_ledger' }
+end
 local lease_end = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not lease_end then
   return { 'final' }
@@ -21,7 +25,7 @@ if hold[1] ~= 'P' then
   return { hold[1] and 'final' or 'lost' }
 end
 local counters = cjson.decode(hold[5])
-local keys = named(counters, tail(KEYS, 4))
+local keys = named(counters, tail(KEYS, 5))
 if not keys then
   return { 'keys', hold[5] }
 end

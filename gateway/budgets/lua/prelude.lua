@@ -111,4 +111,16 @@ local function post(journal, kind, hold, central, high, counters, record)
     'counters', '[' .. table.concat(lines, ',') .. ']', 'record', record)
 end
 
+-- How long (ms) nothing may be admitted yet, because another server than last time runs this script: a replica
+-- that took over may lack holds and charges, which their gateways bring again meanwhile. 0 when all is well.
+local function grace_left(meta, grace_ms, now)
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  local known = redis.call('HMGET', meta, 'run', 'grace')
+  if known[1] ~= run then
+    redis.call('HSET', meta, 'run', run, 'grace', int(now + grace_ms))
+    return grace_ms, run
+  end
+  return math.max(0, tonumber(known[2] or '0') - now), run
+end
+
 local ZERO = { central = { 0, 0, 0, 0 }, high = { 0, 0, 0, 0 } }

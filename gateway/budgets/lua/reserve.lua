@@ -2,20 +2,22 @@
 -- reserve: hold an amount against every counter for the first candidate that fits, or against none.
 -- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
--- ARGV  5 record   6 JSON {"counters": [{"id", "bound", "buckets": [[start, end], [start, end]], "limits": [four]}],
+-- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
+-- ARGV  7 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four]}],
 --       "candidates": [{"central": [four], "high": [four]}]}; a limit of -1 is none
--- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters}
+-- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
+--          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay)}
 --       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
---       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"}
--- Invariant: spent + held + requested <= limit in every counter and dimension that is asked for; nothing
---       changes unless the verdict is "held". The verdict counts from 1.
+--       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
+-- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
+--       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
 
 local hold = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'candidate', 'room', 'counters')
 if hold[1] == 'P' then
   if hold[2] ~= ARGV[4] then
     return { 'conflict' }
   end
-  return { 'replay', tonumber(hold[3]), hold[4], hold[5] }
+  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {} }
 elseif hold[1] then
   return { 'gone', hold[1] }
 end
@@ -30,8 +32,12 @@ if now < highest - CLOCK_SLACK_MS then
   return { 'clock', now, highest }
 end
 now = math.max(now, highest) -- buckets never go back
+local grace = grace_left(KEYS[1], tonumber(ARGV[6]), now)
+if grace > 0 then
+  return { 'grace', grace }
+end
 
-local request = cjson.decode(ARGV[6])
+local request = cjson.decode(ARGV[7])
 local counters = {}
 for i, wanted in ipairs(request.counters) do
   local counter
@@ -51,15 +57,17 @@ for i, wanted in ipairs(request.counters) do
 end
 
 local shortfalls = {}
-local chosen
+local chosen, unenforced
 for c, candidate in ipairs(request.candidates) do
   local before = #shortfalls
+  unenforced = {}
   for i, wanted in ipairs(request.counters) do
     local counter, amounts = counters[i], candidate[wanted.bound]
     for d = 1, DIMENSIONS do
       local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
       if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
-        shortfalls[#shortfalls + 1] =
+        local rows = wanted.enforced and shortfalls or unenforced
+        rows[#rows + 1] =
           { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
       end
     end
@@ -93,4 +101,4 @@ redis.call('HSET', KEYS[2], 'state', 'P', 'sent', '0', 'fingerprint', ARGV[4], '
   'record', ARGV[5])
 redis.call('ZADD', KEYS[3], int(now + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[1], 't', int(now))
-return { 'held', chosen, room_text, rows_text }
+return { 'held', chosen, room_text, rows_text, unenforced }

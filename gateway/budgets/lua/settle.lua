@@ -1,14 +1,18 @@
 #!lua flags=allow-oom
 -- settle: free what was held, charge what the work took, and write the journal.
--- KEYS  1 hold   2 open holds   3 journal   4.. the hold's counters
+-- KEYS  1 hold   2 open holds   3 journal   4 meta   5.. the hold's counters
 -- ARGV  1 hold id   2 how long a counter outlives its bucket (ms)   3 how long the tombstone stays (ms)
 -- ARGV  4 central amounts   5 high amounts   6 record   7 JSON of the counters in KEYS, as a hold keeps them
 -- Returns {kind, central, high, reserved central, reserved high}: kind is commit, late or orphan, amounts are the whole charge
 --       | {"duplicate", central, high, reserved central, reserved high, kind of the first time}
 --       | {"keys", JSON of the hold's counters}: nothing was done, call again with these
+--       | {"no_ledger"}: nothing was done, the org's ledger is lost
 -- Invariant: a hold is charged once. After an expiry only the signed difference is posted (late); a hold that
 --       the store lost is charged to the counters of the call (orphan); a release stands.
 
+if redis.call('HEXISTS', KEYS[4], 'epoch') == 0 then
+  return { 'no_ledger' }
+end
 local hold = redis.call('HMGET', KEYS[1], 'state', 'kind', 'central', 'high', 'posted_central',
   'posted_high', 'counters')
 local state, reserved_central, reserved_high = hold[1], hold[3], hold[4]
@@ -16,7 +20,7 @@ if state == 'C' or state == 'R' then
   return { 'duplicate', hold[5], hold[6], reserved_central, reserved_high, hold[2] }
 end
 
-local keys = tail(KEYS, 4)
+local keys = tail(KEYS, 5)
 local actual = { central = vector(ARGV[4]), high = vector(ARGV[5]) }
 local outlives_ms = tonumber(ARGV[2])
 local kind, counters, posted

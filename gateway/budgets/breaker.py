@@ -1,0 +1,58 @@
+"""Bounds the ledger's calls and stops calling a store that is known to be away.
+
+Invariant: a failing store costs a request at most one deadline, and while the breaker is open nothing at all.
+Answers of the store, refusals among them, never open it. Refuses to know what is called.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.budgets.scripts import deadline
+from gateway.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+FAILURES: Final = 5
+OPEN_S: Final = 0.5
+AWAY: Final = (TimeoutError, OSError, RedisConnectionError, RedisTimeoutError)
+
+
+class Breaker:
+    """`async with breaker("reserve"):` bounds what is inside by `timeout_ms`.
+
+    After `FAILURES` failures in a row, by timeout or connection, calls raise LedgerUnavailable at once for
+    `OPEN_S` seconds; then one call at a time tries again.
+    """
+
+    def __init__(self, timeout_ms: int) -> None:
+        self._timeout_ms = timeout_ms
+        self._failures = 0
+        self._closed_again = float("-inf")
+        self._probing = False
+
+    @asynccontextmanager
+    async def __call__(self, verb: str) -> AsyncIterator[None]:
+        trying = self._failures >= FAILURES
+        if trying and (self._probing or time.monotonic() < self._closed_again):
+            msg = f"{verb}: the budget store is known to be away"
+            raise LedgerUnavailable(msg)
+        self._probing = self._probing or trying
+        try:
+            async with deadline(verb, self._timeout_ms):
+                yield
+            self._failures = 0
+        except LedgerUnavailable as error:
+            if isinstance(error.__cause__, AWAY):
+                self._failures += 1
+                self._closed_again = time.monotonic() + OPEN_S
+            raise
+        finally:
+            if trying:
+                self._probing = False

@@ -1,0 +1,179 @@
+"""Brings back what the store lost: a whole ledger from SQL, single endings, and holds that are still open.
+
+Invariant: a ledger that once existed is opened again only with the sums that SQL knows, by one process at a
+time; an ending that SQL has is never posted twice. Refuses to know SQL itself: it asks an `Archive`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from gateway.budgets import wire
+from gateway.budgets.audit import Sums, expected
+from gateway.budgets.scripts import Script
+from gateway.errors import LedgerUnavailable
+from gateway.store.keyspace import org_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from redis.asyncio import Redis
+
+    from gateway.budgets.amounts import Charge
+    from gateway.budgets.counter import Counter
+
+FENCE_MS: Final = 60_000
+ENTRIES_IN_HAND_S: Final = 1.0
+"""So long a consumer may hold entries that left Redis and are not yet in SQL."""
+GRACE_MS: Final = 2_000
+LONGEST_WINDOW_MS: Final = 400 * 86_400_000
+COUNTERS_PER_CALL: Final = 100
+ADOPTIONS_PER_BATCH: Final = 500
+
+_ADOPT = Script.load("adopt")
+_REBUILD = Script.load("rebuild")
+
+_log = logging.getLogger(__name__)
+
+
+class Ending(Protocol):
+    """How a hold ended, as SQL has it: what all its entries posted, and to which counters."""
+
+    @property
+    def hold(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def central(self) -> Sequence[int]: ...
+    @property
+    def high(self) -> Sequence[int]: ...
+    @property
+    def counters(self) -> Sequence[tuple[str, int, str]]:
+        """Counter id, bucket start (UTC epoch ms) and bound of each."""
+
+
+class Archive(Sums, Protocol):
+    """The SQL side, see `usage.archive.Archive`."""
+
+    async def begin(self, org: str, epoch: str) -> bool:
+        """Remember that the org has a ledger; False when that was known before."""
+
+    async def rebuilt(self, org: str, epoch: str) -> None:
+        """Remember that the ledger was rebuilt."""
+
+    async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
+        """Every hold of which an entry was written since (UTC epoch ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """An open hold as its gateway knows it: enough to bring it back."""
+
+    org: str
+    hold: str
+    charge: Charge
+    counters: tuple[Counter, ...]
+    record: str
+    sent: bool = False
+
+
+async def adopt(redis: Redis, org: str, endings: Iterable[Ending], times: tuple[int, int]) -> int:
+    """Post to the counters what SQL has and the store lost; answers how many endings that were.
+
+    `times` are how long counters outlive their buckets and how long tombstones stay, in ms.
+    """
+    return await _adopt(redis, org, list(endings), times, move=True)
+
+
+async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, int]) -> bool:
+    """Rebuild a lost ledger from SQL and what is left in Redis; False when another process does it.
+
+    Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
+    or settled for the org until the end, and nothing admitted for `GRACE_MS` after it.
+    """
+    names = wire.OrgKeys(org)
+    fence, token, epoch = org_key(org, "fence"), uuid.uuid4().hex, uuid.uuid4().hex
+    if not await redis.set(fence, token, nx=True, px=FENCE_MS):
+        return False
+    await asyncio.sleep(ENTRIES_IN_HAND_S)
+    now_ms = await _now_ms(redis)
+    endings = await archive.endings(org, now_ms - times[1])
+    await _adopt(redis, org, list(endings), times, move=False)
+    spent, held, labels = await expected(redis, archive, org)
+    newest: dict[str, int] = {}
+    for counter_id, start_ms in labels.values():
+        newest[counter_id] = max(start_ms, newest.get(counter_id, 0))
+    # Windows that ended long ago need no counter; the last one and what is held may still be asked for.
+    keys = sorted(
+        key
+        for key, (counter_id, start_ms) in labels.items()
+        if key in held or start_ms == newest[counter_id] or start_ms > now_ms - LONGEST_WINDOW_MS
+    )
+    nothing = ["0"] * len(wire.DIMENSIONS)
+    batches = [keys[at : at + COUNTERS_PER_CALL] for at in range(0, len(keys), COUNTERS_PER_CALL)] or [[]]
+    for number, batch in enumerate(batches, start=1):
+        last = number == len(batches)
+        if last:
+            await archive.rebuilt(org, epoch)
+        rows = [[[*map(str, each.get(key, nothing))] for each in (spent, held)] for key in batch]
+        answer = await _REBUILD.run(
+            redis,
+            [names.meta, fence, *batch],
+            [token, now_ms + LONGEST_WINDOW_MS, epoch if last else "", GRACE_MS, _json(rows)],
+        )
+        if answer[0] == "known":
+            return False
+        if answer[0] != "rebuilt":
+            msg = f"rebuilding the ledger of org {org} was taken over by another process"
+            raise LedgerUnavailable(msg)
+    _log.error(
+        "the budget store had lost the ledger of org %s: rebuilt %d counters and %d endings from SQL",
+        org,
+        len(keys),
+        len(endings),
+    )
+    return True
+
+
+async def _adopt(
+    redis: Redis, org: str, endings: Sequence[Ending], times: tuple[int, int], *, move: bool
+) -> int:
+    names = wire.OrgKeys(org)
+    adopted = 0
+    for first in range(0, len(endings), ADOPTIONS_PER_BATCH):
+        calls: list[tuple[list[str], list[str | int]]] = []
+        for ending in endings[first : first + ADOPTIONS_PER_BATCH]:
+            postings = [
+                wire.Posting(
+                    key=names.counter_key(counter_id, start_ms),
+                    id=counter_id,
+                    starts=str(start_ms),
+                    ends=str(start_ms + LONGEST_WINDOW_MS),
+                    bound="high" if bound == "high" else "central",
+                )
+                for counter_id, start_ms, bound in ending.counters
+            ]
+            keys = [names.hold(ending.hold), names.open_holds, names.meta, *(p.key for p in postings)]
+            amounts = [" ".join(map(str, each)) for each in (ending.central, ending.high)]
+            flag = "1" if move else "0"
+            calls.append(
+                (keys, [ending.hold, *times, ending.kind, *amounts, wire.postings_json(postings), flag])
+            )
+        answers = await _ADOPT.run_all(redis, calls)
+        adopted += sum(answer[0] == "adopted" for answer in answers)
+    return adopted
+
+
+async def _now_ms(redis: Redis) -> int:
+    seconds, microseconds = await redis.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def _json(rows: Any) -> str:
+    return msgspec.json.encode(rows).decode()

@@ -1,0 +1,50 @@
+"""A request with some of its fields changed to ask for less work.
+
+Pure. The body that is forwarded changes with the meaning, under the names that the client used, so that what
+is priced is what is sent. Refuses to know what is lighter, and who allowed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gateway.images.request import STEP_NAMES, read_size
+
+if TYPE_CHECKING:
+    from gateway.images.request import ImageRequest
+
+Change: TypeAlias = Mapping[str, str | int]
+"""New values of `quality`, `size`, `steps`, `n` or `model`."""
+
+
+def changed(request: ImageRequest, change: Change) -> ImageRequest:
+    """The request with these values. Steps change only where the client gave some: their names differ."""
+    fields = dict(request.fields)
+    known: dict[str, Any] = {}
+    for name, value in change.items():
+        if name == "size":
+            width, height = read_size(str(value)) or (None, None)
+            known |= {"width": width, "height": height}
+            if fields.get("width") is not None:
+                fields |= {"width": width, "height": height}
+            if fields.get("width") is None or fields.get("size") is not None:
+                fields["size"] = value
+        elif name == "steps":
+            given = [step for step in STEP_NAMES if fields.get(step) is not None]
+            fields |= dict.fromkeys(given, value)
+            known |= {"steps": value} if given else {}
+        else:
+            fields[name] = known[name] = value
+    return replace(request, fields=fields, **known)
+
+
+def differences(asked: ImageRequest, got: ImageRequest) -> dict[str, dict[str, Any]]:
+    """What differs, as `{"quality": {"asked": "high", "got": "low"}}`; null is what the client left open."""
+    names = ("model", "quality", "size", "steps", "n")
+    return {
+        name: {"asked": getattr(asked, name), "got": getattr(got, name)}
+        for name in names
+        if getattr(asked, name) != getattr(got, name)
+    }

@@ -1,0 +1,103 @@
+"""What would be admitted instead of a request that was refused.
+
+Each one is planned and compared with the balances of this moment, so it is admitted if it is sent now and
+nobody else was faster. A refusal stands without them when the store cannot be asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.budgets.amounts import Dimension
+from gateway.budgets.verdict import first_that_fits
+from gateway.errors import StoreError
+from gateway.lifecycle.ladder import declared_changes, lighter, rungs, usual_changes
+from gateway.lifecycle.plan import budgets_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from gateway.budgets.holds import Balance
+    from gateway.budgets.ledger import Ledger
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.images.lighter import Change
+    from gateway.lifecycle.ladder import Planner, Rung
+    from gateway.lifecycle.plan import Configuration, Plan
+
+MOST = 5
+
+
+class Alternatives:
+    """Looks for them at one moment; the balances of each set of counters are read once."""
+
+    def __init__(
+        self, ledger: Ledger, configuration: Configuration, planner: Planner, *, now: datetime
+    ) -> None:
+        self._ledger = ledger
+        self._configuration = configuration
+        self._planner = planner
+        self._now = now
+        self._balances: dict[tuple[str, ...], list[Balance]] = {}
+
+    async def to(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[dict[str, Any]]:
+        """The mildest change of each kind that fits; where none does alone, several together."""
+        try:
+            found = await self._alone(plan, matched)
+            if not found:
+                ladder = rungs(plan, (*declared_changes(matched), *usual_changes(plan)), self._planner)
+                together = await self.first([rung for rung in ladder if len(rung.set) > 1])
+                found = [together] if together is not None else []
+            return [self._shown(rung) for rung in found[:MOST]]
+        except StoreError:
+            return []
+
+    async def first(self, ladder: Sequence[Rung]) -> Rung | None:
+        """The first rung that fits now. Raises `StoreError`."""
+        for rung in ladder:
+            if await self._fits(rung):
+                return rung
+        return None
+
+    async def _alone(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[Rung]:
+        found: dict[tuple[str, ...], Rung] = {}
+        for change in (*usual_changes(plan), *declared_changes(matched)):
+            kind = tuple(sorted(change))
+            if kind not in found and (rung := await self._fitting(plan, change)) is not None:
+                found[kind] = rung
+        fewer = await self._fewer(plan)
+        return [*found.values(), *([fewer] if fewer is not None else [])]
+
+    async def _fewer(self, plan: Plan) -> Rung | None:
+        """As many images as fit, by halving what is unknown: fewer images never need more."""
+        fits, enough = 0, plan.request.n
+        found = None
+        while enough - fits > 1:
+            middle = (fits + enough) // 2
+            rung = await self._fitting(plan, {"n": middle})
+            fits, enough, found = (middle, enough, rung) if rung is not None else (fits, middle, found)
+        return found
+
+    async def _fitting(self, plan: Plan, change: Change) -> Rung | None:
+        rung = lighter(plan.request, change, plan, self._planner)
+        return rung if rung is not None and await self._fits(rung) else None
+
+    async def _fits(self, rung: Rung) -> bool:
+        plan = rung.plan
+        matched = budgets_for(self._configuration, plan.subject, plan.request, self._now)
+        counters = [match.counter for match in matched]
+        key = tuple(counter.id for counter in counters)
+        if key not in self._balances:
+            self._balances[key] = await self._ledger.balances(plan.subject.org, counters)
+        return isinstance(first_that_fits(plan.holds, self._balances[key]), int)
+
+    def _shown(self, rung: Rung) -> dict[str, Any]:
+        """What to change, and what it would then take by the central estimate."""
+        charge = rung.plan.holds[0].central
+        return {
+            "set": dict(rung.set),
+            "requested": {
+                dimension.field: dimension.shown(amount)
+                for dimension, amount in zip(Dimension, charge.vector(), strict=True)
+            },
+        }

@@ -1,0 +1,106 @@
+"""Lighter forms of a request, each planned like the request itself.
+
+A ladder goes down step by step: each rung keeps the changes of those above it, and one that does not save
+energy is left out. Pure but for the planner that it is given. Refuses to know amounts used and the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import ApiError
+from gateway.images.lighter import changed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.images.lighter import Change
+    from gateway.images.request import ImageRequest
+    from gateway.lifecycle.plan import Plan
+
+    Planner = Callable[[ImageRequest], Plan]
+
+QUALITIES = ("high", "medium", "low")
+EDGES_PX = (1024, 768, 512)
+EDGE_MULTIPLE_PX = 64
+FEWEST_STEPS = 16
+"""Models that need fewer steps than this were made for few: half of them would spoil the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A lighter request with its plan; `set` are the fields by which it differs from what was asked."""
+
+    plan: Plan
+    set: Change
+
+
+def allowed_changes(
+    matched: Sequence[MatchedBudget], plan: Plan, *, caller: bool | None
+) -> tuple[Change, ...]:
+    """The changes that may be made: those of enforced budgets, then the usual ones if the caller agrees.
+
+    `caller` is what the request says about being downgraded: yes, no, or nothing.
+    """
+    if caller is False:
+        return ()
+    return (*declared_changes(matched), *(usual_changes(plan) if caller else ()))
+
+
+def declared_changes(matched: Sequence[MatchedBudget]) -> tuple[Change, ...]:
+    """The ladders of the budgets that are enforced, in the order of the policies."""
+    return tuple(
+        change for match in matched if match.budget.mode == "enforce" for change in match.budget.downgrade
+    )
+
+
+def usual_changes(plan: Plan) -> tuple[Change, ...]:
+    """Lower quality, then smaller pictures, then fewer steps, as far as the model has them."""
+    request, method = plan.request, plan.routes[0].footprint.method
+    quality = request.quality if request.quality in QUALITIES else QUALITIES[0]
+    changes: list[Change] = [{"quality": lower} for lower in QUALITIES[QUALITIES.index(quality) + 1 :]]
+    changes += [{"size": size} for size in _sizes(request, squares_only=method == "tokens")]
+    if request.steps is not None and request.steps >= FEWEST_STEPS:
+        changes.append({"steps": request.steps // 2})
+    return tuple(changes)
+
+
+def rungs(plan: Plan, changes: Iterable[Change], planner: Planner) -> list[Rung]:
+    """The ladder below a planned request."""
+    found: list[Rung] = []
+    above, so_far = plan, {}  # type: tuple[Plan, dict[str, str | int]]
+    for change in changes:
+        rung = lighter(plan.request, {**so_far, **change}, above, planner)
+        if rung is not None:
+            found.append(rung)
+            above, so_far = rung.plan, dict(rung.set)
+    return found
+
+
+def lighter(request: ImageRequest, change: Change, than: Plan, planner: Planner) -> Rung | None:
+    """The request with a change, if somebody can do it and it takes less energy than a plan."""
+    try:
+        plan = planner(changed(request, change))
+    except ApiError:  # nobody offers it, or everybody who does is busy
+        return None
+    if plan.routes[0].footprint.energy_wh.central >= than.routes[0].footprint.energy_wh.central:
+        return None
+    return Rung(plan, change)
+
+
+def _sizes(request: ImageRequest, *, squares_only: bool) -> list[str]:
+    """Smaller sizes of the same shape; models that take few sizes all take the square one."""
+    width, height = request.width or EDGES_PX[0], request.height or EDGES_PX[0]
+    if squares_only:
+        return [f"{EDGES_PX[0]}x{EDGES_PX[0]}"] if width * height > EDGES_PX[0] ** 2 else []
+    longest = max(width, height)
+    return [
+        "x".join(
+            str(max(EDGE_MULTIPLE_PX, round(side * edge / longest / EDGE_MULTIPLE_PX) * EDGE_MULTIPLE_PX))
+            for side in (width, height)
+        )
+        for edge in EDGES_PX
+        if edge < longest
+    ]

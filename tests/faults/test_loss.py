@@ -1,0 +1,236 @@
+"""A store that forgot: everything (F10), or what a replica had not got yet (F5, F6)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.budgets.audit import audit
+from gateway.budgets.holds import Denied, Held
+from gateway.budgets.ledger import Ledger
+from gateway.budgets.recovery import OpenHold
+from gateway.budgets.wire import OrgKeys
+from gateway.demo.standin import StandInSettings
+from gateway.errors import LedgerUnavailable
+from gateway.store.sql import open_database
+from gateway.usage.archive import Archive
+from gateway.usage.journal import JournalConsumer
+from gateway.usage.record import encode
+from tests.budgets.ledger_builders import ORG, charge, counter, stored
+from tests.faults.proxy import FaultProxy
+from tests.faults.world import PLENTY, assert_exact, load, store_running, until
+from tests.processes import free_port
+from tests.running import gateway_running
+from tests.usage.journals import record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+    from gateway.store.sql import Database
+
+BUDGET = counter(energy=100)
+TEAM = counter("team", scope={"team": "a"}, bound="high", energy=1000)
+RECORD = encode(record())
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await open_database(None, tmp_path)
+    yield opened
+    await opened.close()
+
+
+def ledger_of(redis: Redis, database: Database, **settings: Any) -> Ledger:
+    return Ledger(redis, lease_s=60, timeout_ms=5000, archive=Archive(database), **settings)
+
+
+async def dumped(redis: Redis) -> dict[str, bytes]:
+    return {str(key): await redis.dump(key) or b"" for key in await redis.keys("*")}
+
+
+async def with_history(redis: Redis, database: Database) -> Ledger:
+    """One hold settled, one expired, one open; all but the open one are in SQL."""
+    ledger = ledger_of(redis, database)
+    for hold_id in ("settled", "expired", "open"):
+        await ledger.reserve(ORG, hold_id, [charge(10)], [BUDGET, TEAM], RECORD)
+    await ledger.settle(ORG, "settled", charge(7), RECORD)
+    await ledger.dispatch(ORG, "expired", RECORD)
+    await redis.zadd(OrgKeys(ORG).open_holds, {"expired": 1})
+    assert await ledger.expire_due() == 1
+    await JournalConsumer(redis, database).drain_once()
+    return ledger
+
+
+async def test_a_lost_ledger_is_refused_until_it_is_rebuilt_from_sql(
+    redis: Redis, database: Database
+) -> None:
+    await with_history(redis, database)
+    await redis.flushall()
+    ledger = ledger_of(redis, database)  # a process that never saw it
+
+    with pytest.raises(LedgerUnavailable, match="lost the ledger"):
+        await ledger.reserve(ORG, "new", [charge(1)], [BUDGET], RECORD)
+    assert await ledger.rebuild_lost() == 1
+
+    with pytest.raises(LedgerUnavailable, match="admits again in"):
+        await ledger.reserve(ORG, "new", [charge(1)], [BUDGET], RECORD)
+    await redis.hset(OrgKeys(ORG).meta, "grace", 0)
+    assert (await stored(redis, BUDGET))["s1"] == 17
+    assert (await stored(redis, TEAM))["s1"] == 34
+    denied = await ledger.reserve(ORG, "new", [charge(84)], [BUDGET], RECORD)
+    assert isinstance(denied, Denied)
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_after_a_rebuild_an_ending_is_known_and_a_late_one_posts_the_difference(
+    redis: Redis, database: Database
+) -> None:
+    await with_history(redis, database)
+    await redis.flushall()
+    ledger = ledger_of(redis, database)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.settle(ORG, "settled", charge(7), RECORD, [BUDGET, TEAM])
+    await ledger.rebuild_lost()
+
+    again = await ledger.settle(ORG, "settled", charge(7), RECORD, [BUDGET, TEAM])
+    late = await ledger.settle(ORG, "expired", charge(4), RECORD, [BUDGET, TEAM])
+    orphan = await ledger.settle(ORG, "open", charge(9), RECORD, [BUDGET, TEAM])
+
+    assert (again.kind, late.kind, orphan.kind) == ("duplicate", "late", "orphan")
+    assert (await stored(redis, BUDGET))["s1"] == 7 + 4 + 9
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_an_open_hold_is_brought_back_once(redis: Redis, database: Database) -> None:
+    ledger = await with_history(redis, database)
+    hold = OpenHold(ORG, "open", charge(10), (BUDGET, TEAM), RECORD, sent=True)
+    assert not await ledger.restore(hold)
+    await redis.flushall()
+    with pytest.raises(LedgerUnavailable):
+        await ledger.restore(hold)
+    await ledger.rebuild_lost()
+
+    assert await ledger.restore(hold)
+    assert not await ledger.restore(hold)
+
+    assert (await stored(redis, BUDGET))["h1"] == 10
+    assert ledger.take_changed() == {ORG}
+    assert (await ledger.settle(ORG, "open", charge(9), RECORD)).kind == "commit"
+    assert (await stored(redis, TEAM))["h1"] == 0
+
+
+async def test_only_one_process_rebuilds(redis: Redis, database: Database) -> None:
+    await with_history(redis, database)
+    await redis.flushall()
+    ledgers = [ledger_of(redis, database) for _ in range(3)]
+    for ledger in ledgers:
+        with pytest.raises(LedgerUnavailable):
+            await ledger.balances(ORG, [BUDGET])
+
+    rebuilt = await asyncio.gather(*(ledger.rebuild_lost() for ledger in ledgers))
+
+    assert sum(rebuilt) == 1
+    assert (await stored(redis, BUDGET))["s1"] == 17
+
+
+async def test_an_ending_that_a_replica_lacks_is_taken_from_sql(redis: Redis, database: Database) -> None:
+    """The replica took over before it had the commit and the release; SQL has both."""
+    ledger = ledger_of(redis, database)
+    for hold_id in ("committed", "released"):
+        await ledger.reserve(ORG, hold_id, [charge(10)], [BUDGET], RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "committed", charge(6), RECORD)
+    await ledger.release(ORG, "released", RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    await redis.flushall()
+    for key, value in before.items():
+        await redis.restore(key, 0, value)
+
+    assert await ledger.adopt_endings(ORG) == 2
+    assert await ledger.adopt_endings(ORG) == 0
+
+    fields = await stored(redis, BUDGET)
+    assert (fields["s1"], fields["h1"]) == (6, 0)
+    assert (await ledger.settle(ORG, "committed", charge(6), RECORD, [BUDGET])).kind == "duplicate"
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_another_server_admits_nothing_during_the_time_of_grace(
+    redis: Redis, database: Database
+) -> None:
+    ledger = ledger_of(redis, database, grace_ms=300)
+    await ledger.reserve(ORG, "h1", [charge(1)], [BUDGET], RECORD)
+    await redis.hset(OrgKeys(ORG).meta, "run", "another-server")
+
+    with pytest.raises(LedgerUnavailable, match="another server"):
+        await ledger.reserve(ORG, "h2", [charge(1)], [BUDGET], RECORD)
+    assert (await ledger.settle(ORG, "h1", charge(1), RECORD)).kind == "commit"
+    await asyncio.sleep(0.35)
+
+    assert isinstance(await ledger.reserve(ORG, "h2", [charge(1)], [BUDGET], RECORD), Held)
+
+
+async def test_f10_a_flushed_store_is_rebuilt_while_work_is_in_flight(tmp_path: Path) -> None:
+    zones = {"SE": StandInSettings(zone="SE", seconds_per_image=2 * 256)}
+    async with (
+        store_running(tmp_path / "store") as store,
+        gateway_running(tmp_path, store.url, budgets=PLENTY, zones=zones, lease_s=30) as gateway,
+    ):
+        settled = await load(gateway.admin, per_s=10, seconds=1)
+        in_flight = asyncio.create_task(load(gateway.admin, per_s=50, seconds=0.2))
+        while len(gateway.generations()) < 20:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        await store.redis.flushall()
+
+        refused = await load(gateway.admin, per_s=10, seconds=0.3)
+        began = time.monotonic()
+
+        assert set(settled.statuses) == set((await in_flight).statuses) == {200}
+        assert set(refused.statuses) == {503}
+
+        async def admits() -> bool:
+            return (await load(gateway.admin, per_s=1, seconds=1)).statuses == [200]
+
+        await until(admits, within_s=30)
+        assert time.monotonic() - began < 30
+        await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
+
+
+async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> None:
+    """Replication stalls for a second of traffic; then the primary is killed and the replica takes over."""
+    zones = {"SE": StandInSettings(zone="SE", seconds_per_image=256)}
+    async with (
+        store_running(tmp_path / "store") as store,
+        store_running(tmp_path / "replica") as replica,
+        gateway_running(tmp_path, store.url, budgets=PLENTY, zones=zones, lease_s=30) as gateway,
+    ):
+        port = free_port()
+        await store.redis.config_set("port", port)
+        async with FaultProxy(("127.0.0.1", port)) as replication:
+            await replica.redis.replicaof("127.0.0.1", replication.port)
+            await until(lambda: is_replica(replica.redis))
+            loading = asyncio.create_task(load(gateway.admin, per_s=10, seconds=7))
+            await asyncio.sleep(2.5)
+            replication.stall()
+            await asyncio.sleep(1)
+            await replica.redis.replicaof("NO", "ONE")
+        store.proxy.target = replica.proxy.target
+        store.proxy.reset_all()
+        tally = await loading
+
+        assert set(tally.statuses) <= {200, 503}
+        assert tally.count(200) >= 15
+        await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
+        assert (await gateway.admin.get("/readyz")).status_code == 200
+
+
+async def is_replica(redis: Redis) -> bool:
+    facts = await redis.info("replication")
+    return bool(facts["role"] == "slave" and facts["master_link_status"] == "up")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import HTTPException
@@ -47,19 +48,22 @@ async def answered(
     with images.telemetry.request_span(route, headers, request_id=request_id) as span:
         try:
             asked = await reading
-            async with _watched(request) as gone:
-                served = await images.serve(
-                    Ask(
-                        request_id,
-                        subject,
-                        asked,
-                        gone,
-                        retry_count=_retry_count(headers.get("x-stainless-retry-count")),
-                        deadline_s=deadline(headers),
-                        include_footprint=wants_footprint(headers),
-                        allow_downgrade=allows_downgrade(headers),
-                    )
+            try:
+                ask = partial(
+                    Ask,
+                    request_id,
+                    subject,
+                    asked,
+                    retry_count=_retry_count(headers.get("x-stainless-retry-count")),
+                    deadline_s=deadline(headers),
+                    include_footprint=wants_footprint(headers),
+                    allow_downgrade=allows_downgrade(headers),
                 )
+            except ApiError:
+                asked.close()
+                raise
+            async with _watched(request) as gone:
+                served = await images.serve(ask(gone=gone))
         except ApiError as error:
             decision = {names.DECISION: "deny" if isinstance(error, BudgetExceeded) else None}
             finish(span, status=error.status, attributes=decision, error=type(error).__name__)

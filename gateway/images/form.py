@@ -93,9 +93,8 @@ class FormReader:
     """Feed it a body of the content type that it was made for, then `finish()`. Raises `InvalidRequest`."""
 
     def __init__(self, content_type: str) -> None:
-        self.form = Form()
-        self.file_has_begun = False
         boundary = _boundary(content_type)
+        self.file_has_begun = False
         self._first, self._last = f"--{boundary}".encode(), f"--{boundary}--".encode()
         self._head, self._tail = b"", b""
         self._parser = PushMultipartParser(
@@ -109,6 +108,7 @@ class FormReader:
         self._text = bytearray()
         self._start = 0
         self._length = 0
+        self.form = Form()
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes of the body."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from PIL import Image
 
 from gateway.demo.faults import parse_fault
 from gateway.demo.standin import StandInSettings
+from gateway.errors import InvalidRequest
+from gateway.images.form import FormReader
 from tests.lifecycle.reading import budgets_of, recorded
 from tests.running import MODEL, UPSTREAM_MODEL, Gateway, budget, gateway_running
 
@@ -246,3 +249,10 @@ async def test_a_form_may_arrive_in_any_pieces(gateway: Gateway, size: int) -> N
     assert answer.status_code == 200
     (received,) = gateway.standins["SE"].standin.generations
     assert received.files[0].sha256 == digest(RED)
+
+
+def test_a_form_that_is_refused_at_its_content_type_opens_no_file() -> None:
+    for content_type in ("multipart/form-data", "multipart/form-data; boundary=" + "x" * 200):
+        with pytest.raises(InvalidRequest):
+            FormReader(content_type)
+    gc.collect()

@@ -22,7 +22,12 @@ ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
 
 
 async def images_of(client: httpx.AsyncClient) -> dict[str, Any]:
-    rows = (await client.get("/eco/v1/budgets")).json()["data"]
+    """The budget of images, as soon as the store answers again."""
+    answer = await client.get("/eco/v1/budgets")
+    while answer.status_code == 503:
+        await asyncio.sleep(0.05)
+        answer = await client.get("/eco/v1/budgets")
+    rows = answer.json()["data"]
     images: dict[str, Any] = next(row for row in rows if row["dimension"] == "images")
     return images
 

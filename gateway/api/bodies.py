@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import HTTPException
@@ -84,7 +85,8 @@ async def _arriving(request: Request[Any, Any, Any], max_bytes: int | None) -> A
     except TimeoutError:
         raise InvalidRequest("The body did not arrive in time.", code="request_timeout", status=408) from None
     except HTTPException as error:
-        if error.status_code >= 500:  # noqa: PLR2004 - Litestar's answer to a client that hung up mid-body
+        # Litestar's answer to a client that hung up in the middle of its body.
+        if error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise InvalidRequest("The body broke off.", code="incomplete_body") from None
         raise
 

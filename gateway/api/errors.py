@@ -6,6 +6,7 @@ Knows the error envelope and nothing else; what an error means is decided where 
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from litestar import MediaType, Response
@@ -53,7 +54,7 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     status = error.status_code
     if status >= SERVER_ERROR:
         return _unexpected(request, error)
-    if status == 404:  # noqa: PLR2004
+    if status == HTTPStatus.NOT_FOUND:
         return as_response(NotFound(f"Unknown URL: {request.method} {request.url.path}", code="unknown_url"))
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() != "content-type"}
     code = CODES.get(status, "invalid_request")

@@ -6,6 +6,7 @@ what the pages show and which headers they need.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from litestar import MediaType, Response, Router
@@ -74,6 +75,6 @@ def _with_headers(headers: Mapping[str, str]) -> Callable[[ASGIApp], ASGIApp]:
 
 def _no_page_for_unknown(response: Response[Any]) -> Response[Any]:
     """Litestar answers unknown paths here with a page; ours get the same error everywhere."""
-    if response.status_code == 404:  # noqa: PLR2004
+    if response.status_code == HTTPStatus.NOT_FOUND:
         raise NotFoundException
     return response

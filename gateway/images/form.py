@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import IO, TYPE_CHECKING
 
 from multipart import (
@@ -213,5 +214,5 @@ def _require_utf_8(segment: MultipartSegment) -> None:
 
 
 def _bad(message: str, *, param: str | None = None, status: int = 400) -> InvalidRequest:
-    code = "request_too_large" if status != 400 else "invalid_form"  # noqa: PLR2004
+    code = "request_too_large" if status != HTTPStatus.BAD_REQUEST else "invalid_form"
     return InvalidRequest(message, code=code, param=param, status=status)

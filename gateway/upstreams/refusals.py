@@ -6,6 +6,7 @@ is not sure of is `OutcomeUnknown`. Messages that go on to clients are cut and s
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -51,7 +52,7 @@ async def refusal_of(response: httpx.Response, deployment: Deployment) -> Upstre
     if status in AMBIGUOUS:
         return OutcomeUnknown(
             f"The image service answered {status}; whether it made images is unknown.",
-            timed_out=status != 502,  # noqa: PLR2004
+            timed_out=status != HTTPStatus.BAD_GATEWAY,
             status=status,
         )
     return Rejected(str(error["message"]), status=status, error=error)

@@ -71,9 +71,9 @@ class Account:
         """Posts a charge; `facts` go into the record as they are."""
         if self.closed:
             return
-        self.closed = True
         ask = self._ask
         record = self._story.record(route, footprint=footprint, basis=basis, **facts)
+        self.closed = True
         attributes = names.footprint_attributes(footprint, basis=basis)
         with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
             posting = Posting(ask.subject.org, ask.id, charge, record, self._counters())
@@ -91,10 +91,10 @@ class Account:
         """Gives the hold back: the work surely did not run."""
         if self.closed:
             return
-        self.closed = True
         ask = self._ask
+        record = self._story.record(route, outcome=outcome, status=status, images=0)
+        self.closed = True
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
-            record = self._story.record(route, outcome=outcome, status=status, images=0)
             await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
 
     async def note_refusal(self, error: ApiError) -> None:

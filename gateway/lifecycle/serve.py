@@ -140,15 +140,18 @@ class Images:
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             planner=lambda request: self.plan(configuration, ask.subject, request),
         )
-        await life.reserve()
         try:
+            await life.reserve()
             served = await life.send()
             if served.relay is not None:
                 ready.set_result(served)
                 await life.follow(served)
             return served
         finally:
-            await life.abandon()
+            try:
+                await life.abandon()
+            finally:
+                self.settlements.left(ask.id)
 
     def _ended(self, life: asyncio.Task[Served]) -> None:
         self._lives.discard(life)

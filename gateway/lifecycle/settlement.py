@@ -69,6 +69,10 @@ class Settlements:
         if hold_id in self._open:
             self._open[hold_id] = replace(self._open[hold_id], sent=True, record=record)
 
+    def left(self, hold_id: str) -> None:
+        """Its life is over: a hold that was not posted is no longer renewed, and its lease decides."""
+        self._open.pop(hold_id, None)
+
     async def post(self, posting: Posting) -> bool:
         """Posts at once if the ledger answers, else keeps it on disk; says whether it was posted."""
         self._open.pop(posting.hold, None)

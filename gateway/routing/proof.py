@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.routing.rank import leader
+from gateway.routing.seat import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Account:
     age: int
     fixed: int
     next_hour: int
-    incumbent: int
+    seat: Seat
     silent: int = 0
     ahead: list[float] = field(default_factory=lambda: [0.0])
     spent: list[float] = field(default_factory=lambda: [0.0])
@@ -58,9 +58,10 @@ class Account:
             self.silent = 0
             costs = expected(hour, self.age)
             if costs is not None:
-                self.incumbent = leader(costs, self.incumbent, min_gain)
+                self.seat.decide(hour, costs, min_gain)
+            leader = self.fixed if self.seat.place is None else self.seat.place
             fixed = turned_out[self.fixed]
-            self.ahead.append(self.ahead[-1] + turned_out[self.incumbent] - fixed)
+            self.ahead.append(self.ahead[-1] + turned_out[leader] - fixed)
             self.spent.append(self.spent[-1] + fixed)
         self.next_hour = max(self.next_hour, until + 1)
 
@@ -97,7 +98,8 @@ class Proof:
             return False
         account = self.accounts.get(judged)
         if account is None:
-            account = self.accounts[judged] = Account(judged, self.fixed, self.first_hour, self.fixed)
+            account = Account(judged, self.fixed, self.first_hour, Seat(self.fixed))
+            self.accounts[judged] = account
         account.learn(newest, expected, actual, self.min_gain)
         if judged <= LIVE_AGE:
             return account.better_by(0.0, 4 * WEEK)

@@ -247,6 +247,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)

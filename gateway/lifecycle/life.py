@@ -108,7 +108,7 @@ class Life:
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
-                await self._account.note_refusal(error)
+                await self._account.note_refusal(error, answer.rows)
                 raise error
             if answer.plan is not self._plan:
                 self._begin(replace(ask, request=answer.plan.request), answer.plan)

@@ -211,13 +211,17 @@ class Ledger:
         return bool(answer[0] == "restored")
 
     async def adopt_endings(self, org: str) -> int:
-        """Post to the counters the recent endings that SQL has and the store lost; answers how many."""
+        """Post to the counters the recent endings that SQL has and the store lost; answers how many.
+
+        First SQL learns whose turn it is, so that it takes nothing more that was read from an earlier server.
+        """
         if self._archive is None:
             return 0
         async with self._call("time"):
             seconds, _ = await self._redis.time()
         try:
             async with asyncio.timeout(ARCHIVE_S):
+                await self._archive.supersede(org, self._presence.turn(org))
                 endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
                 return await adopt(self._redis, org, endings, (self._outlives_ms, self._retention_ms))
         except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:

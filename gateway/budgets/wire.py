@@ -17,7 +17,7 @@ from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Bound, Cha
 from gateway.budgets.counter import Bucket, Counter, Shortfall
 from gateway.budgets.holds import Balance, Denied, Held, Kind, Room, Settled
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
-from gateway.store.keyspace import alerts_key, org_key
+from gateway.store.keyspace import alerts_key, meta_key, org_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class OrgKeys:
 
     @property
     def meta(self) -> str:
-        return org_key(self.org, "meta")
+        return meta_key(self.org)
 
     @property
     def alerts(self) -> str:

@@ -238,6 +238,11 @@ class Life:
                 names.failed(span, outcome)
                 raise
             else:
+                told = answer.failure if isinstance(answer, UpstreamAnswer) else None
+                if told is not None:
+                    outcome = failures.outcome_of(told)
+                    self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
+                    names.failed(span, outcome)
                 return answer
             finally:
                 span.set_attribute(names.OUTCOME, outcome)

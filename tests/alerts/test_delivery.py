@@ -87,7 +87,7 @@ async def put(redis: Redis, *alerts: Alert, due_ms: int = 0) -> None:
 
 async def make_due(redis: Redis) -> None:
     for one in await redis.zrange(alerts_key("acme"), 0, -1):
-        await redis.zadd(alerts_key("acme"), {one: 0})
+        await redis.zadd(alerts_key("acme"), {str(one): 0})
 
 
 def recent(**changes: Any) -> Alert:

@@ -199,7 +199,7 @@ async def test_a_refusal_changes_no_amount_and_its_note_outlives_the_window(
 
     (key,) = await redis.keys("eg:{acme}:c:*")
     assert set(await redis.hgetall(key)) == {"alerted:4:toolarge:100"}
-    assert await redis.pexpiretime(key) > BUDGET.current.end_ms
+    assert await redis.pexpiretime(str(key)) > BUDGET.current.end_ms
 
 
 async def test_a_budget_that_does_not_enforce_alerts_when_it_is_over_its_limit(

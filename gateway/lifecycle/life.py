@@ -110,7 +110,7 @@ class Life:
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
-                await self._account.note_refusal(error)
+                await self._account.note_refusal(error, answer.rows)
                 raise error
             if answer.plan is not self._plan:
                 self._begin(replace(ask, request=answer.plan.request), answer.plan)
@@ -240,6 +240,11 @@ class Life:
                 names.failed(span, outcome)
                 raise
             else:
+                told = answer.failure if isinstance(answer, UpstreamAnswer) else None
+                if told is not None:
+                    outcome = failures.outcome_of(told)
+                    self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
+                    names.failed(span, outcome)
                 return answer
             finally:
                 span.set_attribute(names.OUTCOME, outcome)

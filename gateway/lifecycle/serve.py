@@ -118,7 +118,8 @@ class Images:
             outcome, status = "client_gone", 499
             raise
         else:
-            outcome, status = "delivered", served.answer.status
+            outcome = "upstream_error" if served.failed else "delivered"
+            status = served.answer.status
             return served
         finally:
             ask.request.close()

@@ -121,6 +121,9 @@ class Telemetry:
             "ecogate.unenforced",
             description="Requests that passed because a budget does not enforce its limit, by its mode",
         )
+        self._alerts = meter.create_counter(
+            "ecogate.alerts", description="Attempts to deliver alerts, by result"
+        )
         self._reloads = meter.create_counter(
             "ecogate.configuration.reloads", description="Changed files that were read, by result"
         )
@@ -210,6 +213,10 @@ class Telemetry:
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def alerted(self, *, result: str) -> None:
+        """Counts an attempt: `delivered`, `failed` (tried again), `dead` or `withdrawn` by the policies."""
+        self._alerts.add(1, {"result": result})
 
     def configuration_read(self, *, taken: bool) -> None:
         """Counts a change of the files: taken, or refused so that what was in force stays."""

@@ -34,6 +34,11 @@ def journal_key(org: str) -> str:
     return org_key(org, "journal")
 
 
+def alerts_key(org: str) -> str:
+    """The queue of alerts that are still to be delivered, by the time at which each is due."""
+    return org_key(org, "alerts")
+
+
 def refusals_key(org: str) -> str:
     """The stream of requests that a budget refused."""
     return org_key(org, "refusals")

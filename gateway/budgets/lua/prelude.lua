@@ -1,11 +1,13 @@
 -- prelude: integers, amounts and counters, placed in front of every verb; it touches no key on its own.
 -- Amounts are vectors of four integers in the order energy (uWh), water (uL), carbon (ug CO2e), images.
--- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held.
+-- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held. Where its
+-- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount> of the last reserve, and what was alerted of them.
 -- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
 
 local DIMENSIONS = 4
 local MAX_STORED = 9007199254740991 -- 2^53 - 1: Lua's numbers are doubles
 local CLOCK_SLACK_MS = 2000
+local ALERTS_KEPT_MS = 86400000 -- longer than anybody tries to deliver one
 
 local function int(number)
   return string.format('%.0f', number) -- tostring() would say 9.007199254741e+15
@@ -60,9 +62,31 @@ local function write_counter(key, counter, lives_until)
   end
 end
 
+-- Queues an alert unless the counter's bucket has had this one: the same dimension, name and limit.
+local function alert(alerts, key, mark, about)
+  local now = now_ms()
+  if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then
+    about[#about + 1] = int(now)
+    redis.call('ZADD', alerts, int(now), cjson.encode(about))
+    redis.call('PEXPIRE', alerts, int(ALERTS_KEPT_MS))
+  end
+end
+
+local function alert_at_marks(alerts, key, row, counter)
+  local marks = redis.call('HGET', key, 'marks') or ''
+  for d, name, limit, amount in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+)') do
+    local spent, held = counter.spent[tonumber(d)], counter.held[tonumber(d)]
+    if spent >= tonumber(amount) then
+      alert(alerts, key, d .. ':' .. name .. ':' .. limit,
+        { row[2], row[3], row[4], d, name, limit, int(spent), int(held) })
+    end
+  end
+end
+
 -- Moves every counter of a hold: `freed` leaves what is held, `spent` (signed) joins what is spent, both by
--- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun.
-local function move(counters, keys, freed, spent, foreseen, outlives_ms)
+-- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun; marks that are reached go
+-- to `alerts`, where the caller has one.
+local function move(counters, keys, freed, spent, foreseen, outlives_ms, alerts)
   local now = now_ms()
   for i, row in ipairs(counters) do
     local bound = row[5]
@@ -76,6 +100,9 @@ local function move(counters, keys, freed, spent, foreseen, outlives_ms)
       end
     end
     write_counter(keys[i], counter, math.max(tonumber(row[4]), now) + outlives_ms)
+    if alerts then
+      alert_at_marks(alerts, keys[i], row, counter)
+    end
   end
 end
 

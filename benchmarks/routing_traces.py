@@ -2,10 +2,10 @@
 
     python benchmarks/routing_traces.py --traces DIR [--part development|holdout] [--sets 100] [--ages 1,6]
 
-DIR holds CSV files `zone,time,gco2_per_kwh`. Zones are split by a hash of their name. The development part has
-the zones of one half up to 2022; the hold-out part has those of the other half, after 2022 where there is such
-a year, and 2022 else. Each set is 2 to 8 zones over 1 to 56 days with some trouble (`TROUBLES`), drawn from a
-seed, so that anyone with the same files gets the same sets.
+DIR holds CSV files `zone,time,gco2_per_kwh`. Zones are split by a hash of their name. The development part
+has the zones of one half up to 2022; the hold-out part has those of the other half, after 2022 where there is
+such a year, and 2022 else. Each set is 2 to 8 zones over 1 to 56 days with some trouble (`TROUBLES`), drawn
+from a seed, so that anyone with the same files gets the same sets.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def case(number: int, groups: list[dict[str, Hours]], part: str) -> Case:
     }
     before = start
     if trouble == "history of another season":
-        before = start - YEAR_H // 2 if _covers(pool[names[0]], start - YEAR_H // 2 - HISTORY_H, start) else start
+        before = (
+            start - YEAR_H // 2 if _covers(pool[names[0]], start - YEAR_H // 2 - HISTORY_H, start) else start
+        )
     sources = dict(zip(names, draw.sample(names, count), strict=True))
     history = {
         zone: {
@@ -161,11 +163,15 @@ def figures(one: Case, age_h: float, min_gain: float) -> tuple[float | None, flo
     """Share of the optimum's saving, cost against the fixed choice, policy and optimum switches per day."""
     deployments = [
         Deployment(
-            zone.lower(), ("m",), "http://127.0.0.1/v1", upstream_model=MODEL,
-            location=Location(provider="self", zone=zone, pin="region"), hardware=Hardware(gpu="H100", pue=1.1),
+            zone.lower(),
+            ("m",),
+            "http://127.0.0.1/v1",
+            upstream_model=MODEL,
+            location=Location(provider="self", zone=zone, pin="region"),
+            hardware=Hardware(gpu="H100", pue=1.1),
         )
         for zone in one.trace.carbon
-    ]  # fmt: skip
+    ]
     rules = Rules(min_gain=min_gain)
     options = options_for("-", deployments, "m", one.trace, rules=rules, factors=FACTORS)
     result = simulated(
@@ -173,24 +179,34 @@ def figures(one: Case, age_h: float, min_gain: float) -> tuple[float | None, flo
     )
     saved = result.saving("policy", "fixed")
     switches = result.strategies["policy"].switches / one.days
-    return result.share_of_optimum(), -(saved or 0.0), switches, result.strategies["optimum"].switches / one.days
+    return (
+        result.share_of_optimum(),
+        -(saved or 0.0),
+        switches,
+        result.strategies["optimum"].switches / one.days,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--traces", type=Path, required=True)
     parser.add_argument("--part", choices=["development", "holdout"], default="development")
     parser.add_argument("--sets", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number of the first set")
     parser.add_argument("--ages", default="1,3,6,12,24,48")
     parser.add_argument("--min-gain", type=float, default=0.05)
     parser.add_argument("--rows", action="store_true", help="every set, not only the sums")
     asked = parser.parse_args()
     groups = pools(asked.traces, asked.part)
-    cases = [case(number, groups, asked.part) for number in range(asked.sets)]
+    cases = [case(number, groups, asked.part) for number in range(asked.first, asked.first + asked.sets)]
     print(f"{asked.part}: {asked.sets} sets from {[len(pool) for pool in groups]} zones")
     print(f"{'age h':>5} {'share of optimum':>32} {'against fixed':>22} {'switches/day':>14}")
     for age in (float(text) for text in asked.ages.split(",")):
-        found = [(number, one, *figures(one, age, asked.min_gain)) for number, one in enumerate(cases)]
+        found = [
+            (number, one, *figures(one, age, asked.min_gain)) for number, one in enumerate(cases, asked.first)
+        ]
         if asked.rows:
             for number, one, share, extra, switches, _ in found:
                 shown = "-" if share is None else f"{share:.4f}"

@@ -2,7 +2,7 @@
 
 For each age that matters, the past is replayed: what would the rule have chosen from what was known that many
 hours before, and what did it then cost against the fixed choice? The older the signal, the more the record
-must show; beyond 12 hours nothing is acted on, because no record of that kind held up on other years. Pure:
+must show; beyond 6 hours nothing is acted on, because no such record held up on other zones and years. Pure:
 it knows costs per hour, not where they come from.
 """
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 WEEK = 7 * 24
-AGES = (1, 2, 6, 12)
+AGES = (1, 2, 6)
 """The ages, in hours, at which records are kept; a signal is judged by the next older one."""
 LIVE_AGE = 2
-NEED = 0.03
+SLACK = 0.002
+"""How much worse than the fixed choice the record of a live signal may be, as a share of its cost: where two
+zones are nearly equal, a few bad hours say nothing about the weeks to come."""
+NEED = 0.1
 """How much better than the fixed choice the record of an older signal must be, as a share of its cost."""
 NEEDED_OVER_WEEKS = (1, 2, 4)
 
@@ -102,7 +105,7 @@ class Proof:
             self.accounts[judged] = account
         account.learn(newest, expected, actual, self.min_gain)
         if judged <= LIVE_AGE:
-            return account.better_by(0.0, 4 * WEEK)
-        return account.known >= WEEK and all(
+            return account.better_by(-SLACK, 4 * WEEK)
+        return account.known >= 4 * WEEK and all(
             account.better_by(NEED, weeks * WEEK) for weeks in NEEDED_OVER_WEEKS
         )

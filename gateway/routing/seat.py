@@ -1,9 +1,9 @@
 """Who leads a group of deployments, from hour to hour.
 
-The leader keeps its seat until a rival is better by the minimum gain: in one hour, or summed over the hours in
-which it was better since the leader took the seat or the two were last even. A rival that stays 3 % better
-against a minimum gain of 5 % thus leads from the second hour on, and no change comes without a gain that was
-there to be had. Pure; knows costs per hour, not where they come from.
+The leader keeps its seat until a rival is better by the minimum gain: in one hour, or summed over the hours
+since the two were last even. A rival that stays 3 % better against a minimum gain of 5 % thus leads from the
+second hour on, and no change comes without a gain that was there to be had. Pure; knows costs per hour, not
+where they come from.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ STRATEGIES = ("even", "fixed", "policy", "optimum")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a strategy caused; `p95_s` is the time from arrival to the image, waiting included; `score` is what the
-    objective minimises, summed over the images."""
+    """What a strategy caused; `p95_s` is the time from arrival to the image, waiting included; `score` is
+    what the objective minimises, summed over the images."""
 
     gco2: float = 0.0
     litres: float = 0.0

@@ -104,8 +104,8 @@ journal_rejects = Table(
 
 # One row per request: amounts summed over its journal entries, what its newest record says, the time of its
 # first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
-# `*_low_*` is null where the record's footprint says nothing about a lower bound, `avoided_*` (against an even
-# spread and against the best fixed choice) where the record does not tell.
+# `*_low_*` is null where the record's footprint says nothing about a lower bound, `avoided_*` (against an
+# even spread and against the best fixed choice) where the record does not tell.
 requests = Table(
     "requests",
     metadata,
@@ -149,9 +149,9 @@ requests = Table(
     Index(None, "org", "key", "at_ms"),
 )
 
-# `requests` summed up by hour (its start, UTC) and by what usage is mostly asked by. An attribute that a request
-# lacks is the empty text here, since it is part of the key. `*_lows` and `*_known` count the requests whose
-# lower bound and whose avoided carbon are known.
+# `requests` summed up by hour (its start, UTC) and by what usage is mostly asked by. An attribute that a
+# request lacks is the empty text here, since it is part of the key. `*_lows` and `*_known` count the requests
+# whose lower bound and whose avoided carbon are known.
 usage_hours = Table(
     "usage_hours",
     metadata,

@@ -1,7 +1,7 @@
 """Requests summed up by the hour, so that usage of a month reads thousands of rows and not a million.
 
-Invariant: at every commit a cell of `usage_hours` is the sum over the rows of `requests` in it, because every
-change of a row moves its contribution in the same transaction. Knows contributions; it does not know questions.
+Invariant: at every commit a cell of `usage_hours` is the sum over the rows of `requests` in it, because each
+change of a row moves its contribution in the same transaction. Knows contributions, no questions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.store.tables import requests, usage_hours
 from gateway.usage.periods import HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,8 +44,8 @@ Cell = tuple[Any, ...]
 async def move(
     database: Database,
     connection: AsyncConnection,
-    before: Iterable[Mapping[str, Any]],
-    after: Iterable[Mapping[str, Any]],
+    before: Sequence[Mapping[Any, Any]],
+    after: Sequence[Mapping[Any, Any]],
 ) -> None:
     """Takes rows of `requests` as they were out of their cells and puts them in as they are."""
     changes: dict[Cell, dict[str, int]] = {}
@@ -55,7 +55,9 @@ async def move(
             for name, amount in _contribution(row).items():
                 sums[name] += sign * amount
     names = ("hour_ms", *KEYS)
-    moved = [dict(zip(names, cell, strict=True)) | sums for cell, sums in changes.items() if any(sums.values())]
+    moved = [
+        dict(zip(names, cell, strict=True)) | sums for cell, sums in changes.items() if any(sums.values())
+    ]
     if not moved:
         return
     insert = database.insert(usage_hours)
@@ -87,11 +89,11 @@ def recounted() -> Select[Any]:
     return select(*by, *(func.sum(rows.c[name]).label(name) for name in SUMS)).group_by(*by)
 
 
-def _cell(row: Mapping[str, Any]) -> Cell:
+def _cell(row: Mapping[Any, Any]) -> Cell:
     return (row["at_ms"] // HOUR_MS * HOUR_MS, *(row[name] or "" for name in KEYS))
 
 
-def _contribution(row: Mapping[str, Any]) -> dict[str, int]:
+def _contribution(row: Mapping[Any, Any]) -> dict[str, int]:
     took = row["images"] != 0 or row["energy_uwh"] != 0
     settled = row["basis"] == "settled"
     return {

@@ -1,9 +1,9 @@
 """Journal entries into SQL: each counted once, in one transaction with the request that it belongs to.
 
-Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, and those of
-a cell of `usage_hours` the sum over its requests, at every commit, whatever was delivered twice or posted to two
-servers of the store (`endings`, `turns`). Knows how a request's row follows from its entries; it does not know
-where the entries come from.
+Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, and those
+of a cell of `usage_hours` the sum over its requests, at every commit, whatever was delivered twice or posted
+to two servers of the store (`endings`, `turns`). Knows how a request's row follows from its entries; it does
+not know where the entries come from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.usage.turns import begin_turn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Row, Select
+    from sqlalchemy import RowMapping, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.store.sql import Database
@@ -75,7 +75,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
         if posted:
             await connection.execute(postings.insert(), posted)
         before = await _stored(connection, org, {entry.request_id for entry in fresh})
-        known = {row.id: _request(row) for row in before}
+        known = {row["id"]: _request(row) for row in before}
         for entry in fresh:
             so_far = known.get(entry.request_id)
             known[entry.request_id] = _first(entry) if so_far is None else so_far.with_entry(entry)
@@ -85,7 +85,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
         await connection.execute(
             insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
         )
-        await move(database, connection, [row._mapping for row in before], rows)
+        await move(database, connection, before, rows)
     return len(fresh)
 
 
@@ -157,9 +157,10 @@ async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Ent
     return counting
 
 
-async def _stored(connection: AsyncConnection, org: str, ids: set[str]) -> Sequence[Row[Any]]:
+async def _stored(connection: AsyncConnection, org: str, ids: set[str]) -> Sequence[RowMapping]:
     query = with_record().where(requests.c.org == org, requests.c.id.in_(ids))
-    return (await connection.execute(query)).all()
+    rows: Sequence[RowMapping] = (await connection.execute(query)).mappings().all()
+    return rows
 
 
 def _first(entry: Entry) -> Request:
@@ -173,14 +174,14 @@ def _first(entry: Entry) -> Request:
     )
 
 
-def _request(row: Row[Any]) -> Request:
+def _request(row: RowMapping) -> Request:
     return Request(
-        at_ms=row.at_ms,
-        updated_at_ms=row.updated_at_ms,
-        central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
-        high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
-        record=decode(row.record),
-        record_entry=(row.record_stream, row.record_entry_id),
+        at_ms=row["at_ms"],
+        updated_at_ms=row["updated_at_ms"],
+        central=Amounts(row["energy_uwh"], row["water_ul"], row["carbon_ug"], row["images"]),
+        high=Amounts(row["energy_high_uwh"], row["water_high_ul"], row["carbon_high_ug"], row["images"]),
+        record=decode(row["record"]),
+        record_entry=(row["record_stream"], row["record_entry_id"]),
     )
 
 

@@ -88,7 +88,8 @@ def statement(question: UsageQuestion, visible: Visibility) -> Select[Any]:
     """
     # Computed in a subquery, since PostgreSQL does not see that two expressions with parameters are one.
     parts = [
-        _part(question, visible, table, start_ms, end_ms) for table, start_ms, end_ms in _sources(question, visible)
+        _part(question, visible, table, start_ms, end_ms)
+        for table, start_ms, end_ms in _sources(question, visible)
     ]
     rows = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
     groups = [f"group_{n}" for n in range(len(question.group_by))]

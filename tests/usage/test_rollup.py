@@ -36,7 +36,11 @@ changes = st.fixed_dictionaries(
 posted = st.tuples(changes, st.integers(-5, 5), st.integers(0, 3), st.integers(0, 3 * HOUR_MS))
 
 
-def entry(org: str, number: int, asked: dict[str, Any], amount: int, request: int, at: int) -> Entry:
+Drawn = tuple[dict[str, Any], int, int, int]
+
+
+def entry(org: str, number: int, drawn: Drawn) -> Entry:
+    asked, amount, request, at = drawn
     one = record(id=f"req_{request}", org=org, candidates=PLANNED, **asked)
     written = fields(one, hold=f"hold_{number}", at=at, central=f"{amount} {amount} {amount} {amount}")
     return read_entry(org, "journal", f"{number}-0", {k.encode(): v.encode() for k, v in written.items()})
@@ -58,7 +62,7 @@ async def cells(database: Database, org: str, query: Any) -> set[tuple[Any, ...]
 def test_every_cell_is_the_sum_over_its_requests(sqlite_database: Database, data: st.DataObject) -> None:
     org = f"org{next(RUNS)}"
     drawn = data.draw(st.lists(posted, min_size=1, max_size=8))
-    entries = [entry(org, number, *one) for number, one in enumerate(drawn)]
+    entries = [entry(org, number, one) for number, one in enumerate(drawn)]
     again = data.draw(st.lists(st.sampled_from(entries), max_size=6))
     order = data.draw(st.permutations([*entries, *again]))
     cut = data.draw(st.integers(0, len(order)))
@@ -78,8 +82,8 @@ def test_every_cell_is_the_sum_over_its_requests(sqlite_database: Database, data
 
 async def test_a_request_that_changes_leaves_its_old_cell(database: Database) -> None:
     before, after = {"decision": "allow"}, {"decision": "reroute"}
-    await store_entries(database, "acme", [entry("acme", 0, before, 3, 1, 5)])
-    await store_entries(database, "acme", [entry("acme", 1, after, -1, 1, 6)])
+    await store_entries(database, "acme", [entry("acme", 0, (before, 3, 1, 5))])
+    await store_entries(database, "acme", [entry("acme", 1, (after, -1, 1, 6))])
 
     [cell] = await cells(database, "acme", select(usage_hours))
 

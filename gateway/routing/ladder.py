@@ -103,13 +103,13 @@ def from_readings(series: Series, hour: int, age: int) -> float | None:
     gap = next((gap for gap in range(BLEND_H + 1) if hour - age - gap in hours), None)
     if gap is None:
         return None
-    age += gap
+    asked, age = age, age + gap
     last = hours[hour - age]
     if age == 0:
         return last
     then, now = _usual(hours, hour - age, 1), _usual(hours, hour, -(-age // 24))
     if then is None or now is None:
-        return last if age <= LIVE_H else None
+        return last if asked <= LIVE_H else None
     deviation = last - then
     carried = deviation
     if age <= LIVE_H:

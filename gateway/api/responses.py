@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.images.strict_json import plain_name
 from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
         yield "ecogate-budget-remaining", served.remaining
     if served.warnings:
         yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
-    if answer.left_out:
-        yield "ecogate-dropped-params", ", ".join(name for name in answer.left_out if name.isidentifier())
+    if dropped := [name for name in answer.left_out if plain_name(name)]:
+        yield "ecogate-dropped-params", ", ".join(dropped)
     if answer.request_id is not None:
         yield "ecogate-upstream-request-id", answer.request_id
 

@@ -5,6 +5,7 @@ Reads facts out of an Images API answer and keeps no picture. Refuses to judge t
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from gateway.images.request import read_size
 from gateway.images.skeleton import HEAD_BYTES, Skeleton, SkeletonTooLarge, marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 MAX_ARCHIVED = 64
+PIPELINE_RUN = re.compile(r"[A-Za-z0-9_]+\.forward")
+STAGE = re.compile(r"stage_[0-9]+_gen_ms")
 PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".svg")
 
 
@@ -61,6 +64,11 @@ class Delivered:
     usage: dict[str, Any] | None
     partial_images: int | None = None
     service_seconds: float | None = None
+
+    @property
+    def says_what_it_took(self) -> bool:
+        """Whether the service reported tokens or time of the whole answer, rather than only giving images."""
+        return self.output_tokens is not None or self.service_seconds is not None
 
 
 @dataclass(slots=True)
@@ -146,8 +154,20 @@ def _from_json(skeleton: Skeleton) -> Delivered:
 
 def _seconds(answer: _Answer) -> float | None:
     stages = answer.metrics.stage_durations if answer.metrics is not None else None
-    seconds = sum(stages.values()) if stages else answer.inference_time_s
+    seconds = pipeline_seconds(stages) if stages else answer.inference_time_s
     return seconds if seconds is not None and seconds > 0 else None
+
+
+def pipeline_seconds(stages: Mapping[str, float]) -> float | None:
+    """Compute time in vLLM-Omni's `stage_durations`; `None` where they do not hold that of the whole request.
+
+    They mix units and overlap (read in release 0.30): `Pipeline.forward` is the run on the accelerator in
+    seconds, and what else begins with that name is inside it; names that end in `_ms` are milliseconds of
+    waiting or of a stage from its queue to its end. With a second stage the run is only a part of the work.
+    """
+    runs = [seconds for name, seconds in stages.items() if PIPELINE_RUN.fullmatch(name)]
+    others = sum(1 for name in stages if name.startswith("ar_stage_") or STAGE.fullmatch(name))
+    return runs[0] if len(runs) == 1 and others <= 1 else None
 
 
 def _pictures(sizes: list[Pixels | None]) -> Delivered:

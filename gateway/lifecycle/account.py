@@ -84,7 +84,8 @@ class Account:
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""
         charge = to_hold(route.footprint)
-        await self.settle(charge, route, route.footprint, basis="estimate", outcome=outcome, status=status)
+        facts = {"outcome": outcome, "status": status, "usage_basis": "estimated"}
+        await self.settle(charge, route, route.footprint, basis="estimate", **facts)
         return charge
 
     async def release(self, route: Route, *, outcome: str, status: int | None) -> None:

@@ -105,6 +105,7 @@ class Delivery:
             images=delivered.images,
             size=_size(delivered),
             usage=delivered.usage,
+            usage_basis="reported" if delivered.says_what_it_took else "estimated",
         )
         return footprint, charge
 

@@ -22,6 +22,7 @@ from tests.running import GENERATIONS, MODEL, budget, gateway_running
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.demo.answers import UsageFamily
 
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat as an action figure", "size": "512x512"}
 
@@ -275,6 +276,25 @@ async def test_an_answer_without_images_is_charged_as_held(tmp_path: Path, redis
 
         assert (answer.status_code, answer.headers["ecogate-basis"]) == (200, "estimate")
         assert (await budgets_of(client))["images"]["used"] == 3
+
+
+@pytest.mark.parametrize(("usage", "basis"), [("none", "estimated"), ("tokens", "reported")])
+async def test_the_record_says_whether_the_service_reported_what_it_took(
+    tmp_path: Path, redis_url: str, usage: UsageFamily, basis: str
+) -> None:
+    zones = {"SE": StandInSettings(zone="SE", usage=usage)}
+    async with gateway_running(tmp_path, redis_url, zones=zones) as gateway:
+        client = await gateway.http(await gateway.key())
+        body = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
+
+        whole = await client.post(GENERATIONS, json=body)
+        streamed = await client.post(GENERATIONS, json={**body, "stream": True})
+        failed = await client.post(GENERATIONS, json={**body, "standin_fault": "reset"})
+        bad = await client.post(GENERATIONS, json={**body, "standin_fault": "content_policy"})
+
+        answers = (whole, streamed, failed, bad)
+        records = [await recorded(client, one.headers["x-request-id"]) for one in answers]
+        assert [one["usage_basis"] for one in records] == [basis, basis, "estimated", None]
 
 
 async def test_a_larger_picture_than_asked_costs_more(tmp_path: Path, redis_url: str) -> None:

@@ -49,7 +49,9 @@ from gateway.lifecycle.settlement import Settlements
 from gateway.lifecycle.watching import Watching
 from gateway.reloading import Reloading
 from gateway.routing.feed import Feed
+from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
+from gateway.routing.leases import Leases
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -247,6 +249,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
@@ -278,6 +281,8 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
+            self._start("capacity", images.leases.renew())
+            self._start("fleet", images.leases.watch(lambda: self._files.current.deployments))
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
             try:

@@ -36,6 +36,8 @@ class Sign:
 
 WELL = Sign("ok")
 NOTHING = Sign("none")
+BROKEN = Sign("failed", "broken")
+"""A stream that began and did not end in order."""
 
 
 def sign_of(failure: UpstreamFailure) -> Sign:

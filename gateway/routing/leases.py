@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -23,7 +24,7 @@ from gateway.routing.circuits import NOTHING
 from gateway.routing.fleet import Sight, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from redis.asyncio import Redis
 
@@ -40,6 +41,8 @@ LEASE_S = 30.0
 RENEW_S = 10.0
 LOOK_S = 0.6
 RENEWED_AT_ONCE = 500
+MOST_WAITING = 256
+"""More than these would ask the store so often that they are in its way."""
 UNLIMITED = -1
 
 _LUA = files("gateway.routing") / "lua"
@@ -82,6 +85,7 @@ class Leases:
     lease_s: float = LEASE_S
     _held: set[tuple[str, str]] = field(default_factory=set)
     _leaving: set[asyncio.Task[None]] = field(default_factory=set)
+    _waiting: int = 0
     _call: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,19 +96,22 @@ class Leases:
         state = self.fleet.sight(deployment).state_at(time.monotonic())
         return deployment.concurrency is not None or state != "closed"
 
-    async def take(self, lease: str, candidates: Sequence[Deployment]) -> Taken:
-        """A lease at the first candidate that has room and may be asked; asked again it answers the same."""
+    async def take(self, lease: str, candidates: Sequence[Deployment], *, panic: bool) -> Taken:
+        """A lease at the first candidate that has room and may be asked; asked again it answers the same.
+
+        With `panic`, ejections are ignored when all candidates are ejected.
+        """
         keys = [key for one in candidates for key in (_leases_key(one.id), _circuit_key(one.id))]
         limits = [UNLIMITED if one.concurrency is None else one.concurrency for one in candidates]
         try:
             async with self._call("take"):
-                chosen, panic, rows = await _TAKE.run(
-                    self.redis, keys, [lease, int(self.lease_s * 1000), *limits]
+                chosen, panicked, rows = await _TAKE.run(
+                    self.redis, keys, [lease, int(self.lease_s * 1000), int(panic), *limits]
                 )
         except LedgerUnavailable as error:
             logger.warning("capacity is counted by this gateway alone: %s", error)
             self.fleet.shared = False
-            return self._taken_alone(lease, candidates)
+            return self._taken_alone(lease, candidates, panic=panic)
         except asyncio.CancelledError:
             for one in candidates:  # it may have been given without our hearing of it
                 self._later(self._gone(lease, one.id))
@@ -116,7 +123,7 @@ class Leases:
         place = int(chosen) - 1 if chosen else None
         if place is not None:
             self._hold(lease, candidates[place])
-        return self._told(candidates, place, now, panic=bool(panic))
+        return self._told(candidates, place, now, panic=bool(panicked))
 
     def leave(
         self, lease: str, deployment: Deployment, sign: Sign, group: Sequence[str], rules: OutlierDetection
@@ -182,6 +189,16 @@ class Leases:
                 if (lease, deployment) not in self._held:  # given back while it was brought back
                     self._later(self._gone(lease, deployment))
 
+    @contextmanager
+    def queue(self) -> Iterator[bool]:
+        """A place among those who wait for room; false where too many wait already."""
+        admitted = self._waiting < MOST_WAITING
+        self._waiting += admitted
+        try:
+            yield admitted
+        finally:
+            self._waiting -= admitted
+
     async def drain(self) -> None:
         """Waits until everything that was left is given back."""
         while self._leaving:
@@ -197,11 +214,11 @@ class Leases:
             )
         return [one for one in batch if one[0] in set(lost)]
 
-    def _taken_alone(self, lease: str, candidates: Sequence[Deployment]) -> Taken:
+    def _taken_alone(self, lease: str, candidates: Sequence[Deployment], *, panic: bool) -> Taken:
         """By this process's own counts and the last view of the circuits."""
         now = time.monotonic()
         open_ = [told(self.fleet.sight(one), now) is None for one in candidates]
-        panic = not any(open_)
+        panic = panic and not any(open_)
         for place, one in enumerate(candidates):
             room = one.concurrency is None or self.fleet.own.get(one.id, 0) < one.concurrency
             if room and (open_[place] or panic):
@@ -210,11 +227,8 @@ class Leases:
         return self._told(candidates, None, now, panic=panic)
 
     def _told(self, candidates: Sequence[Deployment], place: int | None, now: float, *, panic: bool) -> Taken:
-        if place is None:
-            outcome = "busy"
-        else:
-            outcome = "taken" if self.fleet.shared else "unshared"
-        self.noted.lease(outcome=outcome)
+        given = "taken" if self.fleet.shared else "unshared"
+        self.noted.lease(outcome="busy" if place is None else given)
         passed, waits = {}, []
         for one in candidates[:place]:
             sight = self.fleet.sight(one)
@@ -224,7 +238,9 @@ class Leases:
 
     def _full(self, deployment: Deployment, now: float) -> str:
         by = "all gateways" if self.fleet.shared else "this gateway"
-        in_use = self.fleet.sight(deployment).in_use if self.fleet.shared else self.fleet.in_use(deployment, now)
+        in_use = (
+            self.fleet.sight(deployment).in_use if self.fleet.shared else self.fleet.in_use(deployment, now)
+        )
         return f"no free slot: {in_use} of {deployment.concurrency} in use by {by}"
 
     def _hold(self, lease: str, deployment: Deployment) -> None:

@@ -206,6 +206,10 @@ def rejection(candidate: Candidate, rules: Rules) -> str | None:
         return candidate.late
     if rules.unknown_region == "exclude" and candidate.caution is not None:
         return f"its place is not known: {candidate.caution}"
+    return _over_a_cap(candidate, rules)
+
+
+def _over_a_cap(candidate: Candidate, rules: Rules) -> str | None:
     limit = rules.usd_per_image
     if limit is not None:
         if candidate.usd is None:
@@ -261,12 +265,7 @@ class _Sentences:
         mine, what = self.scores[at], self.rules.objective
         gain = f"{self.rules.min_gain:.0%}"
         if place:
-            first = self.scores[self.order[0]]
-            told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
-            late = self.accepted[at].late
-            if late is not None and self.accepted[self.order[0]].late is None:
-                return f"{told}; moved back: {late}"
-            return f"{told}: less than {gain} better, not enough to change" if mine < first else told
+            return self._behind(at)
         rival = self._rival()
         if rival is None:
             return f"the only one that usually answers in time: {_shown(mine, what)}"
@@ -276,6 +275,16 @@ class _Sentences:
             return f"as good as equal at {_shown(mine, what)}, with more free capacity"
         name = "carbon at yearly factors" if what == "static" else what
         return f"lowest {name}: {_shown(mine, what)} against {_shown(rival, what)} for the next"
+
+    def _behind(self, at: int) -> str:
+        """Why a candidate is not the first."""
+        mine, what = self.scores[at], self.rules.objective
+        first, late = self.scores[self.order[0]], self.accepted[at].late
+        told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
+        if late is not None and self.accepted[self.order[0]].late is None:
+            return f"{told}; moved back: {late}"
+        gain = f"{self.rules.min_gain:.0%}"
+        return f"{told}: less than {gain} better, not enough to change" if mine < first else told
 
     def _rival(self) -> float | None:
         """The best score that stood against the first; candidates moved back for being late did not."""

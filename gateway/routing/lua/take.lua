@@ -1,7 +1,8 @@
 #!lua
 -- take: a lease at the first deployment that has room and may be asked.
 -- KEYS  for each candidate, in order: its leases, its circuit
--- ARGV  1 lease id  2 lease (ms)  3.. the capacity of each candidate, -1 for one without a limit
+-- ARGV  1 lease id  2 lease (ms)  3 '1' where these are all that there is, so that panic is possible
+--       4.. the capacity of each candidate, -1 for one without a limit
 -- Returns {chosen, panic, {state, leases in use, failures, ejections, ejected for ms, paused for ms, why}...}
 --         chosen counts from 1 and is 0 when nobody has room; state is that before this call
 -- Invariant: leases <= capacity, whoever asks and however often; of a circuit that is half open one lease at a
@@ -11,7 +12,7 @@
 local now = now_ms()
 local count = #KEYS / 2
 local circuits, states, used, rows = {}, {}, {}, {}
-local chosen, panic = 0, 1
+local chosen, panic = 0, tonumber(ARGV[3])
 for i = 1, count do
   local leases = KEYS[2 * i - 1]
   redis.call('ZREMRANGEBYSCORE', leases, '-inf', int(now))
@@ -28,7 +29,7 @@ for i = 1, count do
 end
 
 local function room(i)
-  local capacity = tonumber(ARGV[2 + i])
+  local capacity = tonumber(ARGV[3 + i])
   return capacity < 0 or used[i] < capacity
 end
 

@@ -46,7 +46,15 @@ class _Answer(msgspec.Struct):
 
 
 class UnreadableAnswer(ValueError):
-    """The answer is not an Images API answer: not JSON, of other types, or an error in a 200."""
+    """The answer is not one that a service gives: not JSON, or of other types."""
+
+
+class ErrorAnswer(UnreadableAnswer):
+    """An error in place of pictures, under a status of success; `error` is as the service wrote it."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__("the answer is an error")
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class AnswerScan:
     def delivered(self, body: IO[bytes] | None = None) -> Delivered:
         """The facts. `body` is the whole answer, which only an archive needs.
 
-        Raises `UnreadableAnswer` when there was no such answer.
+        Raises `UnreadableAnswer` when there was no such answer, `ErrorAnswer` when it is an error.
         """
         if self.media_type.startswith("image/"):
             return _pictures([pixels_of(bytes(self._head))])
@@ -132,9 +140,11 @@ def _from_json(skeleton: Skeleton) -> Delivered:
         answer = msgspec.json.decode(skeleton.json(), type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableAnswer("the answer is not the JSON of an Images API answer") from None
+    images = [item for item in answer.data or () if item.b64_json or item.url]
+    if answer.error and not images:
+        raise ErrorAnswer(answer.error)
     if answer.data is None:
-        raise UnreadableAnswer("the answer is an error" if answer.error else "the answer has no images")
-    images = [item for item in answer.data if item.b64_json or item.url]
+        raise UnreadableAnswer("the answer has no images")
     width, height = largest(pixels_at(item.b64_json, skeleton.long) for item in images)
     if width is None and answer.size:
         width, height = read_size(answer.size) or (None, None)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.images.answer import UnreadableAnswer, read_answer
+from gateway.images.answer import ErrorAnswer, UnreadableAnswer, read_answer
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> str:
@@ -118,6 +118,17 @@ def test_a_broken_picture_has_no_size_and_is_still_a_picture() -> None:
 def test_what_is_no_images_answer_is_unreadable(body: bytes) -> None:
     with pytest.raises(UnreadableAnswer):
         read_answer(body)
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": []}, {"data": [{}]}])
+def test_an_error_in_place_of_pictures_is_told_apart(data: dict[str, Any]) -> None:
+    with pytest.raises(ErrorAnswer) as error:
+        read_answer(answer(error={"code": 502}, **data))
+
+    assert error.value.error == {"code": 502}
+    assert read_answer(answer(error={"code": 502}, data=[{"url": "u"}])).images == 1
+    with pytest.raises(UnreadableAnswer, match="no images"):
+        read_answer(answer(error=None))
 
 
 @given(st.binary(max_size=300))

@@ -222,6 +222,32 @@ async def test_an_error_of_the_service_is_passed_on_and_not_charged_or_tried_els
         assert (await budgets_of(client))["images"]["used"] == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome", "charged"), [(500, "unknown", 1), (408, "unknown", 1), (429, "rejected", 0)]
+)
+async def test_an_error_under_a_status_of_success_goes_on_and_is_no_success(
+    tmp_path: Path, redis_url: str, code: int, outcome: str, charged: int
+) -> None:
+    """It is charged unless it says that nothing ran."""
+    async with gateway_running(tmp_path, redis_url, budgets=[budget()]) as gateway:
+        client = await gateway.member()
+        headers = {"ecogate-include": "footprint"}
+
+        answer = await client.post(
+            GENERATIONS, json=ASK | {"standin_fault": f"success_error:{code}"}, headers=headers
+        )
+
+        assert answer.status_code == 200
+        assert answer.json() == {"error": {"message": "Provider returned error", "code": code}}
+        assert ("ecogate-energy-wh" in answer.headers) is bool(charged)
+        record = await recorded(client, answer.headers["x-request-id"])
+        assert (record["outcome"], record["status"], record["images"]) == (outcome, 200, charged)
+        assert [attempt["outcome"] for attempt in record["attempts"]] == [outcome]
+        images = (await budgets_of(client))["images"]
+        assert (images["used"], images["held"]) == (charged, 0)
+        assert 'outcome="upstream_error"' in (await gateway.admin.get("/metrics")).text
+
+
 @pytest.mark.parametrize("fault", ["reset", "cut", "malformed", "wrong_shape", "html"])
 async def test_an_answer_that_cannot_be_trusted_is_charged_and_not_tried_elsewhere(
     tmp_path: Path, redis_url: str, fault: str

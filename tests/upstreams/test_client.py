@@ -18,6 +18,7 @@ from gateway.images.request import ImageRequest, read_generation
 from gateway.upstreams.answers import UpstreamAnswer
 from gateway.upstreams.client import Upstream, Upstreams
 from gateway.upstreams.deployments import Deployment
+from gateway.upstreams.refusals import error_in_success
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -295,3 +296,25 @@ async def test_cancelling_closes_the_connection_at_once() -> None:
         await asyncio.wait_for(closed.wait(), 1.0)
 
     assert upstream.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        ({"code": 400}, True),
+        ({"code": "429"}, True),
+        ({"code": 408}, False),
+        ({"code": 502}, False),
+        ({"code": True}, False),
+        ({"code": "contentFilter"}, True),
+        ({"code": "moderation_blocked"}, True),
+        ({"code": "server_error"}, False),
+        ({"type": "invalid_request_error"}, True),
+        ({"type": "server_error", "message": "invalid_request_error"}, False),
+        ("some words", False),
+        (None, False),
+        (["400"], False),
+    ],
+)
+def test_only_an_error_about_the_request_itself_says_that_nothing_ran(error: object, refused: bool) -> None:
+    assert isinstance(error_in_success(error), Rejected if refused else OutcomeUnknown)

@@ -290,8 +290,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
-            self._start("capacity", images.leases.renew())
-            self._start("fleet", images.leases.watch(lambda: self._files.current.deployments))
+            self._share(images.leases)
             self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
@@ -318,6 +317,11 @@ class Running:
         stack.push_async_callback(http.aclose)
         queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
         return Deliveries(queue, http, lambda: self._files.current.policies, spans)
+
+    def _share(self, leases: Leases) -> None:
+        """Keeps this process's leases alive, and its view of all others young."""
+        self._start("capacity", leases.renew())
+        self._start("fleet", leases.watch(lambda: self._files.current.deployments))
 
     def _facts(self) -> dict[str, Any]:
         configuration = self._files.current

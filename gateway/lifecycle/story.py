@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.served_place import ServedPlace
     from gateway.routing.rank import Route
 
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Story:
     """What happened to one request so far.
 
-    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client.
+    `served` is where its answer says that it ran. `exceeded` are the rows for which budgets refused it, or
+    would have; `notices` are for the client.
     """
 
     ask: Ask
@@ -41,6 +43,7 @@ class Story:
     decision: str = "allow"
     downgrade: dict[str, dict[str, Any]] | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    served: ServedPlace | None = None
 
     def record(
         self,
@@ -90,6 +93,7 @@ class Story:
                 routing=self.plan.ranking.as_json(),
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
+                served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
                 usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
@@ -102,10 +106,11 @@ class Story:
         )
 
     def _because(self, reason: str) -> list[str]:
+        reasons = [reason] if self.served is None else [reason, self.served.because()]
         if self.downgrade is None:
-            return [reason]
+            return reasons
         changes = ", ".join(
             f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
             for name, values in self.downgrade.items()
         )
-        return [f"a budget had no room for the request as it was asked: {changes}", reason]
+        return [f"a budget had no room for the request as it was asked: {changes}", *reasons]

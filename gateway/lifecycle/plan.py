@@ -166,6 +166,8 @@ def _candidate(
         footprint,
         free=seen.free(deployment),
         left_out=seen.left_out(deployment),
+        late=seen.late(deployment, request),
+        latency_p95_s=seen.latency_p95_s(deployment, request),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
@@ -193,6 +195,12 @@ def _carbon_g(footprint: Footprint) -> float:
 
 def _nobody(ranking: Ranking) -> Unavailable:
     """503 with what stands in the way."""
+    if all(route.reason == route.candidate.late for route in ranking.routes):
+        return Unavailable(
+            f"No deployment of this model answers in time: {ranking.routes[0].reason}. Nothing was charged.",
+            code="deadline_too_short",
+            headers={"x-should-retry": "false"},
+        )
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
         f"No deployment of this model may be used: {'; '.join(reasons)}.",

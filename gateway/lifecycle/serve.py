@@ -21,6 +21,7 @@ from gateway.lifecycle.plan import Plan, make_plan
 from gateway.lifecycle.seen import Seen
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
+from gateway.routing.latency import Latencies
 from gateway.routing.readings import hour_of
 from gateway.routing.retries import RetryBudget
 
@@ -64,16 +65,25 @@ class Images:
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)
+    latencies: Latencies = field(default_factory=Latencies)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
-    def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
-        """What the request would cost where; the same for a dry run and for a real request."""
+    def plan(
+        self,
+        configuration: Configuration,
+        subject: Subject,
+        request: ImageRequest,
+        *,
+        left_s: float | None = None,
+    ) -> Plan:
+        """What the request would cost where; the same for a dry run and for a real request, but for how long
+        the client still waits."""
         return make_plan(
             configuration,
             subject,
             request,
-            seen=Seen(self.leases.fleet, time.monotonic()),
+            seen=Seen(self.leases.fleet, self.latencies, time.monotonic(), left_s),
             grid=self.grid,
             hour=hour_of(time.time()),
         )
@@ -112,7 +122,7 @@ class Images:
         try:
             configuration = self.configuration()
             with self.telemetry.span(names.SPAN_ROUTE) as span:
-                plan = self.plan(configuration, ask.subject, ask.request)
+                plan = self.plan(configuration, ask.subject, ask.request, left_s=ask.left_s())
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
@@ -149,8 +159,8 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=lambda request: self.plan(configuration, ask.subject, request),
-            slot=Slot(ask, configuration.deployments, self.leases),
+            planner=lambda request: self.plan(configuration, ask.subject, request, left_s=ask.left_s()),
+            slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
         )
         try:

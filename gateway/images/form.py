@@ -33,6 +33,7 @@ MAX_HEADER_BYTES = 8 * 1024
 SPOOL_IN_MEMORY_BYTES = 256 * 1024
 READ_BYTES = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(\[[A-Za-z0-9_.-]{0,64}\])?")
+PARAMETER = re.compile(r";\s*(name|filename)\s*\*?=", re.IGNORECASE)
 MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,64}")
 BOUNDARY = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
 UTF_8 = (None, "utf-8", "utf8", "us-ascii")
@@ -153,8 +154,13 @@ class FormReader:
         for header, value in segment.headerlist:
             if header.lower() == "content-transfer-encoding":
                 raise _bad("Encoded parts are refused.")
-            if header.lower() == "content-disposition" and "*" in value.partition("filename")[2][:1]:
+            if header.lower() != "content-disposition":
+                continue
+            if "*" in value.partition("filename")[2][:1]:
                 raise _bad("A file name must be given in one plain form.")
+            given = [found.lower() for found in PARAMETER.findall(value)]
+            if len(given) != len(set(given)):
+                raise _bad("A part gives its name or its file's twice.")
         if not NAME.fullmatch(name):
             raise _bad("A part has no plain name.")
         if "[]" not in name and any(part.name == name for part in self.form.parts):

@@ -102,6 +102,7 @@ async def gateway_running(
     deployment: Mapping[str, Any] | None = None,
     deployments: list[dict[str, Any]] | None = None,
     signals: Mapping[str, Any] | None = None,
+    routing: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of one stand-in per zone (SE and PL unless given)."""
@@ -124,7 +125,11 @@ async def gateway_running(
             for zone, running in standins.items()
         ]
         file = directory / "deployments.yaml"
-        file.write_text(yaml.safe_dump({"deployments": listed, "signals": dict(signals or {})}))
+        file.write_text(
+            yaml.safe_dump(
+                {"deployments": listed, "signals": dict(signals or {}), "routing": dict(routing or {})}
+            )
+        )
         policies = directory / "policies"
         policies.mkdir(exist_ok=True)
         (policies / "budgets.yaml").write_text(yaml.safe_dump({"timezone": "UTC", "budgets": budgets or []}))

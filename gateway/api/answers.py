@@ -157,6 +157,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     retry_count: int | None = None
     policy_version: str | None = None
     downgrade: dict[str, dict[str, Any]] | None = None
+    reroute: dict[str, Any] | None = None
     entries: list[EntryAnswer] = []
 
 
@@ -220,6 +221,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         retry_count=record.retry_count,
         policy_version=record.policy_version,
         downgrade=record.downgrade,
+        reroute=record.reroute,
         entries=[_entry(entry) for entry in stored.entries],
     )
 

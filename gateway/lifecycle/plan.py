@@ -14,6 +14,7 @@ from gateway.budgets.matching import counters_for
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
+from gateway.images.lighter import changed
 from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
@@ -78,13 +79,21 @@ def make_plan(
     full: Callable[[Deployment], bool],
     grid: Grid,
     hour: int,
+    to: str | None = None,
 ) -> Plan:
-    """The plan of a request. `full` says whether a deployment has no free slot in this process; `grid` is
+    """The plan of a request, at the deployment `to` where that is given, under the name that it has there.
+
+    `full` says whether a deployment has no free slot in this process; `grid` is
     what is known of the grid in `hour` (counted since 1970).
 
     Raises `NotFound` for a model that nobody serves, `Unavailable` when every deployment is full.
     """
-    deployments = configuration.deployments.serving(request.model)
+    if to is None:
+        deployments = configuration.deployments.serving(request.model)
+    else:
+        deployments = tuple(one for one in configuration.deployments.deployments if one.id == to)
+        if deployments and request.model not in deployments[0].models:
+            request = changed(request, {"model": deployments[0].models[0]})
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
@@ -60,8 +61,10 @@ class Images:
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
-    def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
-        """What the request would cost where; the same for a dry run and for a real request."""
+    def plan(
+        self, configuration: Configuration, subject: Subject, request: ImageRequest, *, to: str | None = None
+    ) -> Plan:
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request."""
         return make_plan(
             configuration,
             subject,
@@ -69,6 +72,7 @@ class Images:
             full=lambda deployment: self.upstreams.to(deployment).full,
             grid=self.grid,
             hour=hour_of(time.time()),
+            to=to,
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -139,7 +143,7 @@ class Images:
             upstreams=self.upstreams,
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
-            planner=lambda request: self.plan(configuration, ask.subject, request),
+            planner=partial(self.plan, configuration, ask.subject),
         )
         try:
             await life.reserve()

@@ -225,7 +225,7 @@ class Running:
             redis_url = await self._redis_url(stack)
             redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
             stack.push_async_callback(redis.aclose)
-            watch = ServerWatch(redis)
+            watch = ServerWatch(redis, looked=spans.store_clock)
             await watch.look()
             if watch.trouble is not None:
                 logger.warning("%s; nothing is admitted until it does", watch.trouble)
@@ -259,6 +259,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
@@ -278,7 +279,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts,
+                    lambda: {**self._facts(), "store": _store_facts(watch)},
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -342,6 +343,14 @@ class Running:
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
+
+
+def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+    offset_s = watch.clock_offset_s
+    return {
+        "clock_offset_s": None if offset_s is None else round(offset_s, 3),
+        "clock_alarm": watch.clock_alarm,
+    }
 
 
 def _report(task: asyncio.Task[None]) -> None:

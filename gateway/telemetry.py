@@ -131,6 +131,11 @@ class Telemetry:
             "ecogate.configuration.rejected", description="1 while the files on disk are refused"
         )
         self._rejected.set(0)
+        self._store_clock = meter.create_gauge(
+            "ecogate.store.clock.offset",
+            unit="s",
+            description="How far the budget store's clock is ahead of this machine's",
+        )
 
     @contextmanager
     def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
@@ -217,6 +222,10 @@ class Telemetry:
         """Counts a change of the files: taken, or refused so that what was in force stays."""
         self._reloads.add(1, {"result": "taken" if taken else "rejected"})
         self._rejected.set(0 if taken else 1)
+
+    def store_clock(self, offset_s: float) -> None:
+        """How far the budget store's clock is ahead of this machine's, in seconds."""
+        self._store_clock.set(offset_s)
 
     def prometheus(self) -> bytes:
         """The metrics of this process in Prometheus' text format."""

@@ -37,6 +37,7 @@ class Delivery:
     _story: Story
     _account: Account
     _configuration: Configuration
+    _heartbeat_s: float | None = None
 
     async def whole(self, route: Route, answer: UpstreamAnswer) -> Served:
         """Settles by what came back; an answer without images, or unreadable, is charged as held."""
@@ -72,7 +73,9 @@ class Delivery:
         annotator = self._annotator(route, scan) if self._ask.include_footprint else None
         finish = route.deployment.on_disconnect == "finish"
         try:
-            ending = await follow(stream, relay, scan, finish=finish, amend=annotator)
+            ending = await follow(
+                stream, relay, scan, finish=finish, amend=annotator, heartbeat_s=self._heartbeat_s
+            )
             if ending == "client_gone":
                 outcome = "client_gone"
             elif not scan.images and not scan.failed:

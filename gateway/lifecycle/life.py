@@ -66,6 +66,7 @@ class Life:
         upstreams: Upstreams,
         telemetry: Telemetry,
         max_answer_bytes_per_image: int,
+        stream_heartbeat_s: float | None,
         planner: Planner,
     ) -> None:
         self._configuration = configuration
@@ -75,6 +76,7 @@ class Life:
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
+        self._heartbeat_s = stream_heartbeat_s
         self._dispatched: Route | None = None
         self._begin(ask, plan)
 
@@ -90,7 +92,7 @@ class Life:
             settlements=self._settlements,
             telemetry=self._telemetry,
         )
-        self._delivery = Delivery(ask, self._story, self._account, self._configuration)
+        self._delivery = Delivery(ask, self._story, self._account, self._configuration, self._heartbeat_s)
 
     async def reserve(self) -> None:
         """Takes the hold, or raises the refusal; a refused request changes nothing in the ledger."""

@@ -58,6 +58,7 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    stream_heartbeat_s: float | None = None
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -143,6 +144,7 @@ class Images:
             upstreams=self.upstreams,
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
+            stream_heartbeat_s=self.stream_heartbeat_s,
             planner=partial(self.plan, configuration, ask.subject),
         )
         try:

@@ -19,7 +19,6 @@ from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
 from gateway.routing.grid import Grid
-from gateway.routing.readings import hour_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +67,7 @@ class Images:
             request,
             full=lambda deployment: self.upstreams.to(deployment).full,
             grid=self.grid,
-            hour=hour_of(time.time()),
+            now_s=time.time(),
         )
 
     async def serve(self, ask: Ask) -> Served:

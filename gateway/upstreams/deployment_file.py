@@ -202,7 +202,7 @@ class CapsSection(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
 
-    usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    usd_per_image: Annotated[float, Field(ge=0, le=10_000)] | None = None
 
 
 class WeightsSection(Section):

@@ -160,6 +160,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     routing: dict[str, Any] = {}
     attempts: list[Any] = []
     usage: dict[str, Any] | None = None
+    usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
     policy_version: str | None = None
@@ -224,6 +225,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         routing=record.routing,
         attempts=list(record.attempts),
         usage=record.usage,
+        usage_basis=record.usage_basis,
         trace_id=record.trace_id,
         retry_count=record.retry_count,
         policy_version=record.policy_version,

@@ -115,6 +115,9 @@ class Charge:
         return Charge(self.central.at_least(other.central), self.high.at_least(other.high))
 
 
+NOTHING = Charge(Amounts(0, 0, 0, 0, 0), Amounts(0, 0, 0, 0, 0))
+
+
 def to_hold(footprint: Footprint, cost_usd: Fraction | None) -> Charge:
     """The charge of a footprint and its cost, rounded up: what is held before the work."""
     return _charge(footprint, cost_usd, math.ceil)

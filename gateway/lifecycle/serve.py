@@ -56,6 +56,7 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    stream_heartbeat_s: float | None = None
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -116,7 +117,8 @@ class Images:
             outcome, status = "client_gone", 499
             raise
         else:
-            outcome, status = "delivered", served.answer.status
+            outcome = "upstream_error" if served.failed else "delivered"
+            status = served.answer.status
             return served
         finally:
             ask.request.close()
@@ -137,6 +139,7 @@ class Images:
             upstreams=self.upstreams,
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
+            stream_heartbeat_s=self.stream_heartbeat_s,
             planner=lambda request: self.plan(configuration, ask.subject, request),
         )
         try:

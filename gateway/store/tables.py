@@ -73,6 +73,7 @@ journal = Table(
     Column("high_unpriced", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "org", "request_id"),
+    Index(None, "org", "hold"),
     Index(None, "org", "at_ms"),
 )
 
@@ -152,6 +153,8 @@ requests = Table(
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
+# `turn` is that of the newest server from which entries were taken; what was read in an earlier one is not
+# taken any more.
 ledgers = Table(
     "ledgers",
     metadata,
@@ -159,4 +162,5 @@ ledgers = Table(
     Column("epoch", Text, nullable=False),
     Column("began_at_ms", BigInteger, nullable=False),
     Column("rebuilt_at_ms", BigInteger),
+    Column("turn", Text),
 )

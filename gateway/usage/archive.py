@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
+from gateway.usage.turns import begin_turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -120,6 +121,11 @@ class Archive:
         changed = {name: insert.excluded[name] for name in ("epoch", "rebuilt_at_ms")}
         async with self._database.writing() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["org"], set_=changed))
+
+    async def supersede(self, org: str, turn: str) -> None:
+        """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts."""
+        async with self._database.writing() as connection:
+            await begin_turn(self._database, connection, org, turn)
 
     async def endings(self, org: str, since_ms: int) -> list[Ending]:
         """Every hold with an entry since then (UTC epoch ms), with the sums of all its entries."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.amounts import BOUNDS, Charge, to_hold
@@ -23,7 +24,6 @@ from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.answer import Delivered
     from gateway.images.request import ImageRequest
+    from gateway.lifecycle.seen import Seen
     from gateway.routing.grid import Grid
     from gateway.routing.ladder import Intensity
     from gateway.routing.rank import Ranking, Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
-MAX_ATTEMPTS = 2
-"""The chosen deployment and one failover; a hold covers the dearer of the two."""
 WH_PER_KWH = 1000.0
-BUSY = "no free slot at this gateway"
 NO_PRICE = "a budget limits cost, and the deployment's price is not given"
 
 
@@ -60,17 +58,23 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request with its prices. `routes` are the usable ones in order; `holds` go with them, one each."""
+    """A request with its prices. `routes` are the usable ones in order, of which `max_attempts` may be asked;
+    `holds` go with them, one each."""
 
     subject: Subject
     request: ImageRequest
     routes: list[Route]
     ranking: Ranking
     holds: list[Charge]
+    max_attempts: int
 
     def attempts(self, first: int) -> list[Route]:
         """The routes to ask, one after the other, when the ledger admitted the candidate `first`."""
-        return self.routes[first : first + MAX_ATTEMPTS]
+        return self.routes[first : first + self.max_attempts]
+
+    def ordered(self, routes: list[Route], ranking: Ranking) -> Plan:
+        """The same plan with other routes, and the holds that go with them."""
+        return replace(self, routes=routes, ranking=ranking, holds=_holds(routes, self.max_attempts))
 
 
 def make_plan(
@@ -78,14 +82,14 @@ def make_plan(
     subject: Subject,
     request: ImageRequest,
     *,
-    full: Callable[[Deployment], bool],
+    seen: Seen,
     grid: Grid,
     now_s: float,
 ) -> Plan:
-    """The plan of a request. `full` says whether a deployment has no free slot in this process; `grid` is
-    what is known of the grid; `now_s` counts since 1970.
+    """The plan of a request. `seen` says how deployments stand; `grid` is what is known of the grid; `now_s`
+    counts since 1970.
 
-    Raises `NotFound` for a model that nobody serves, `Unavailable` when every deployment is full.
+    Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
     deployments = configuration.deployments.serving(request.model)
     if not deployments:
@@ -106,13 +110,7 @@ def make_plan(
     ranking = rank(
         [
             _candidate(
-                configuration,
-                request,
-                deployment,
-                full=full(deployment),
-                grid=grid,
-                hour=hour,
-                must_cost=must_cost,
+                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
             )
             for deployment in deployments
         ],
@@ -122,9 +120,14 @@ def make_plan(
     routes = [route for route in ranking.routes if not route.rejected]
     if not routes:
         raise _nobody(ranking)
+    attempts = configuration.deployments.rules.retries.max_attempts
+    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts)
+
+
+def _holds(routes: list[Route], attempts: int) -> list[Charge]:
+    """What to hold at each route: the most of it and of the failovers that may follow it."""
     alone = [hold_of(route) for route in routes]
-    holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
-    return Plan(subject, request, routes, ranking, holds)
+    return [reduce(Charge.at_least, alone[first : first + attempts]) for first in range(len(alone))]
 
 
 def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tuple[Deployment, ...]:
@@ -147,7 +150,7 @@ def _candidate(
     request: ImageRequest,
     deployment: Deployment,
     *,
-    full: bool,
+    seen: Seen,
     grid: Grid,
     hour: int,
     must_cost: bool,
@@ -169,7 +172,9 @@ def _candidate(
     return Candidate(
         deployment,
         footprint,
-        BUSY if full else NO_PRICE if price is None and must_cost else None,
+        unavailable=NO_PRICE if price is None and must_cost else None,
+        free=seen.free(deployment),
+        left_out=seen.left_out(deployment),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
@@ -196,11 +201,7 @@ def _carbon_g(footprint: Footprint) -> float:
 
 
 def _nobody(ranking: Ranking) -> Unavailable:
-    """503 with what stands in the way; only busy deployments are worth another try."""
-    if any(route.candidate.unavailable == BUSY for route in ranking.routes):
-        return Unavailable(
-            "Every deployment of this model is busy.", code="deployments_busy", headers={"retry-after": "2"}
-        )
+    """503 with what stands in the way."""
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
         f"No deployment of this model may be used: {'; '.join(reasons)}.",

@@ -18,7 +18,10 @@ from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, U
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
+from gateway.lifecycle.seen import Seen
+from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
+from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.lifecycle.ask import Ask, Served
     from gateway.lifecycle.plan import Configuration
     from gateway.lifecycle.settlement import Settlements
+    from gateway.routing.leases import Leases
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
@@ -56,7 +60,9 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    leases: Leases
     stream_heartbeat_s: float | None = None
+    retries: RetryBudget = field(default_factory=RetryBudget)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -66,7 +72,7 @@ class Images:
             configuration,
             subject,
             request,
-            full=lambda deployment: self.upstreams.to(deployment).full,
+            seen=Seen(self.leases.fleet, time.monotonic()),
             grid=self.grid,
             now_s=time.time(),
         )
@@ -93,6 +99,7 @@ class Images:
             async with asyncio.timeout(timeout_s):
                 while self._lives:
                     await asyncio.wait(set(self._lives))
+                await self.leases.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(timeout_s, POSTING_S)):
                 while self.settlements.waiting:
@@ -130,6 +137,7 @@ class Images:
     async def _lived(
         self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
     ) -> Served:
+        self.retries.earn()
         life = Life(
             ask,
             plan,
@@ -141,6 +149,8 @@ class Images:
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
             planner=lambda request: self.plan(configuration, ask.subject, request),
+            slot=Slot(ask, configuration.deployments, self.leases),
+            retries=self.retries,
         )
         try:
             await life.reserve()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.matching import shown_scope, visible_to
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
@@ -133,5 +134,6 @@ def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[st
                 max(0, limit - balance.used[dimension] - balance.held[dimension])
             )
             for dimension, limit in match.counter.limits.items()
+            if dimension is not Dimension.COST or not balance.unpriced
         }
     return shown

@@ -22,7 +22,6 @@ from gateway.lifecycle.plan import Plan, make_plan
 from gateway.lifecycle.seen import Seen
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
-from gateway.routing.readings import hour_of
 from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Images:
             request,
             seen=Seen(self.leases.fleet, time.monotonic()),
             grid=self.grid,
-            hour=hour_of(time.time()),
+            now_s=time.time(),
             to=to,
         )
 

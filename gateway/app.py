@@ -52,7 +52,9 @@ from gateway.lifecycle.settlement import Settlements
 from gateway.lifecycle.watching import Watching
 from gateway.reloading import Reloading
 from gateway.routing.feed import Feed
+from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
+from gateway.routing.leases import Leases
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -160,7 +162,11 @@ def read_configuration(settings: Settings) -> Configuration:
         policies = (
             no_policies()
             if settings.policies is None
-            else load_policies(settings.policies, environ=os.environ)
+            else load_policies(
+                settings.policies,
+                environ=os.environ,
+                deployments=deployments.ids() if deployments is not None else None,
+            )
         )
     except ConfigError as error:
         problems += error.problems
@@ -221,7 +227,7 @@ class Running:
             redis_url = await self._redis_url(stack)
             redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
             stack.push_async_callback(redis.aclose)
-            watch = ServerWatch(redis)
+            watch = ServerWatch(redis, looked=spans.store_clock)
             await watch.look()
             if watch.trouble is not None:
                 logger.warning("%s; nothing is admitted until it does", watch.trouble)
@@ -255,6 +261,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
             )
@@ -275,7 +282,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts,
+                    lambda: {**self._facts(), "store": _store_facts(watch)},
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -287,6 +294,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
+            self._share(images.leases)
             self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
@@ -314,6 +322,11 @@ class Running:
         queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
         return Deliveries(queue, http, lambda: self._files.current.policies, spans)
 
+    def _share(self, leases: Leases) -> None:
+        """Keeps this process's leases alive, and its view of all others young."""
+        self._start("capacity", leases.renew())
+        self._start("fleet", leases.watch(lambda: self._files.current.deployments))
+
     def _facts(self) -> dict[str, Any]:
         configuration = self._files.current
         return {
@@ -339,6 +352,14 @@ class Running:
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
+
+
+def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+    offset_s = watch.clock_offset_s
+    return {
+        "clock_offset_s": None if offset_s is None else round(offset_s, 3),
+        "clock_alarm": watch.clock_alarm,
+    }
 
 
 def _report(task: asyncio.Task[None]) -> None:

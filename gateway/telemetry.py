@@ -7,6 +7,7 @@ a client ever becomes one. Refuses to know HTTP frameworks; the caller brings an
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from gateway.footprint.quantities import Footprint
+    from gateway.routing.fleet import Fleet
 
 # GenAI conventions are still in development and moved repositories in 2026: the strings stand only here.
 OPERATION = "gen_ai.operation.name"
@@ -117,6 +119,22 @@ class Telemetry:
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
+        self._leases = meter.create_counter(
+            "ecogate.leases",
+            description="Slots asked for: taken, busy, or unshared while the store does not answer",
+        )
+        self._circuits = meter.create_counter(
+            "ecogate.deployment.events", description="Ejections, returns and pauses of deployments"
+        )
+        self._in_use = meter.create_gauge(
+            "ecogate.deployment.in_use", description="Slots in use by all gateways"
+        )
+        self._left_out = meter.create_gauge(
+            "ecogate.deployment.left_out", description="1 while a deployment is ejected or paused"
+        )
+        self._shared = meter.create_gauge(
+            "ecogate.capacity.shared", description="0 while capacity is counted by this gateway alone"
+        )
         self._would_refuse = meter.create_counter(
             "ecogate.unenforced",
             description="Requests that passed because a budget does not enforce its limit, by its mode",
@@ -131,6 +149,11 @@ class Telemetry:
             "ecogate.configuration.rejected", description="1 while the files on disk are refused"
         )
         self._rejected.set(0)
+        self._store_clock = meter.create_gauge(
+            "ecogate.store.clock.offset",
+            unit="s",
+            description="How far the budget store's clock is ahead of this machine's",
+        )
 
     @contextmanager
     def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
@@ -209,6 +232,23 @@ class Telemetry:
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
 
+    def lease(self, *, outcome: str) -> None:
+        """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""
+        self._leases.add(1, {"outcome": outcome})
+
+    def circuit(self, *, deployment: str, happened: str, why: str) -> None:
+        """Counts what happened to a deployment's circuit: both words are of closed sets."""
+        self._circuits.add(1, {"deployment": deployment, "event": happened, "why": why or "none"})
+
+    def fleet(self, fleet: Fleet) -> None:
+        """Shows how deployments stand, by their configured ids."""
+        now = time.monotonic()
+        for deployment, sight in fleet.sights.items():
+            self._in_use.set(sight.in_use, {"deployment": deployment})
+            out = sight.state_at(now) in {"ejected", "paused"}
+            self._left_out.set(int(out), {"deployment": deployment})
+        self._shared.set(int(fleet.shared))
+
     def alerted(self, *, result: str) -> None:
         """Counts an attempt: `delivered`, `failed` (tried again), `dead` or `withdrawn` by the policies."""
         self._alerts.add(1, {"result": result})
@@ -217,6 +257,10 @@ class Telemetry:
         """Counts a change of the files: taken, or refused so that what was in force stays."""
         self._reloads.add(1, {"result": "taken" if taken else "rejected"})
         self._rejected.set(0 if taken else 1)
+
+    def store_clock(self, offset_s: float) -> None:
+        """How far the budget store's clock is ahead of this machine's, in seconds."""
+        self._store_clock.set(offset_s)
 
     def prometheus(self) -> bytes:
         """The metrics of this process in Prometheus' text format."""

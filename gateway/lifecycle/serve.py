@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
@@ -18,8 +19,10 @@ from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, U
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
+from gateway.lifecycle.seen import Seen
+from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
-from gateway.routing.readings import hour_of
+from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.lifecycle.ask import Ask, Served
     from gateway.lifecycle.plan import Configuration
     from gateway.lifecycle.settlement import Settlements
+    from gateway.routing.leases import Leases
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
@@ -57,19 +61,24 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    leases: Leases
     stream_heartbeat_s: float | None = None
+    retries: RetryBudget = field(default_factory=RetryBudget)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
-    def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
-        """What the request would cost where; the same for a dry run and for a real request."""
+    def plan(
+        self, configuration: Configuration, subject: Subject, request: ImageRequest, *, to: str | None = None
+    ) -> Plan:
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request."""
         return make_plan(
             configuration,
             subject,
             request,
-            full=lambda deployment: self.upstreams.to(deployment).full,
+            seen=Seen(self.leases.fleet, time.monotonic()),
             grid=self.grid,
-            hour=hour_of(time.time()),
+            now_s=time.time(),
+            to=to,
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -94,6 +103,7 @@ class Images:
             async with asyncio.timeout(timeout_s):
                 while self._lives:
                     await asyncio.wait(set(self._lives))
+                await self.leases.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(timeout_s, POSTING_S)):
                 while self.settlements.waiting:
@@ -131,6 +141,7 @@ class Images:
     async def _lived(
         self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
     ) -> Served:
+        self.retries.earn()
         life = Life(
             ask,
             plan,
@@ -141,7 +152,9 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=lambda request: self.plan(configuration, ask.subject, request),
+            planner=partial(self.plan, configuration, ask.subject),
+            slot=Slot(ask, configuration.deployments, self.leases),
+            retries=self.retries,
         )
         try:
             await life.reserve()

@@ -291,7 +291,7 @@ async def test_f10_a_flushed_store_is_rebuilt_while_work_is_in_flight(tmp_path: 
 
         await until(admits, within_s=30)
         assert time.monotonic() - began < 30
-        await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
+        await assert_exact(store.redis, tmp_path / "data", list(gateway.standins.values()))
 
 
 async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> 
 
         assert set(tally.statuses) <= {200, 503}
         assert tally.count(200) >= 15
-        await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
+        await assert_exact(replica.redis, tmp_path / "data", list(gateway.standins.values()))
         assert (await gateway.admin.get("/readyz")).status_code == 200
 
 

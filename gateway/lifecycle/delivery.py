@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.budgets.amounts import NOTHING, to_hold, to_settle
+from gateway.budgets.amounts import NOTHING, to_settle
 from gateway.budgets.refusal import tightest
 from gateway.errors import OutcomeUnknown, Rejected
 from gateway.images.answer import Delivered, UnreadableAnswer
@@ -17,7 +17,7 @@ from gateway.images.event_stream import StreamScan
 from gateway.lifecycle import failures
 from gateway.lifecycle.annotation import Annotator, ecogate_member
 from gateway.lifecycle.ask import Ask, Served
-from gateway.lifecycle.plan import Configuration, settled_footprint
+from gateway.lifecycle.plan import Configuration, hold_of, settled_cost_usd, settled_footprint
 from gateway.lifecycle.relay import Relay, broke_off, error_event, follow
 from gateway.lifecycle.served_place import served_place
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
@@ -58,7 +58,7 @@ class Delivery:
 
     def begin(self, route: Route, stream: UpstreamStream) -> Served:
         """The head of a stream, with the estimate; `follow()` sees to the rest."""
-        served = self._served(route, stream, route.footprint, "estimate", to_hold(route.footprint))
+        served = self._served(route, stream, route.footprint, "estimate", hold_of(route))
         served.relay = Relay(self._ask.gone)
         return served
 
@@ -114,7 +114,7 @@ class Delivery:
         self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
     ) -> tuple[Footprint, Charge]:
         footprint = self._footprint(route, delivered, answer)
-        charge = to_settle(footprint)
+        charge = to_settle(footprint, settled_cost_usd(route, delivered))
         await self._account.settle(
             charge,
             route,
@@ -166,6 +166,10 @@ class Delivery:
             remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
             warnings=[*(footprint.warnings if footprint is not None else ()), *self._story.notices],
         )
+        if self._story.reroute is not None:
+            served.rerouted = "from={from}, to={to}".format_map(self._story.reroute)
+            if "model" in self._story.reroute:
+                served.rerouted += f", model={self._story.reroute['model']['got']}"
         if self._story.downgrade is not None:
             changes = self._story.downgrade.items()
             served.downgraded = ", ".join(f"{name}={values['got']}" for name, values in changes)

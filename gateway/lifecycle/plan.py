@@ -7,23 +7,26 @@ routes, policies and holds; it refuses to know Redis, sockets and clocks (`now` 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Charge, Dimension, to_hold
-from gateway.budgets.matching import counters_for
+from gateway.budgets.amounts import BOUNDS, Charge, to_hold
+from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
+from gateway.images.lighter import changed
 from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import PolicySet
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
 WH_PER_KWH = 1000.0
+NO_PRICE = "a budget limits cost, and the deployment's price is not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,21 @@ def make_plan(
     *,
     seen: Seen,
     grid: Grid,
-    hour: int,
+    now_s: float,
+    to: str | None = None,
 ) -> Plan:
-    """The plan of a request. `seen` says how deployments stand; `grid` is what is known of the grid in `hour`
-    (counted since 1970).
+    """The plan of a request, at the deployment `to` where that is given, under the name that it has there.
+
+    `seen` says how deployments stand; `grid` is what is known of the grid; `now_s` counts since 1970.
 
     Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
-    deployments = configuration.deployments.serving(request.model)
+    if to is None:
+        deployments = configuration.deployments.serving(request.model)
+    else:
+        deployments = tuple(one for one in configuration.deployments.deployments if one.id == to)
+        if deployments and request.model not in deployments[0].models:
+            request = changed(request, {"model": deployments[0].models[0]})
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"
@@ -101,9 +112,16 @@ def make_plan(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     deployments = _accepting(deployments, request)
+    now = datetime.fromtimestamp(now_s, UTC)
+    must_cost = limits_cost(
+        configuration.policies, subject, model=request.model, route=request.route, now=now
+    )
+    hour = hour_of(now_s)
     ranking = rank(
         [
-            _candidate(configuration, request, deployment, seen=seen, grid=grid, hour=hour)
+            _candidate(
+                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
+            )
             for deployment in deployments
         ],
         configuration.deployments.rules,
@@ -119,7 +137,7 @@ def make_plan(
 
 def _holds(routes: list[Route], attempts: int) -> list[Charge]:
     """What to hold at each route: the most of it and of the failovers that may follow it."""
-    alone = [to_hold(route.footprint) for route in routes]
+    alone = [hold_of(route) for route in routes]
     return [reduce(Charge.at_least, alone[first : first + attempts]) for first in range(len(alone))]
 
 
@@ -146,6 +164,7 @@ def _candidate(
     seen: Seen,
     grid: Grid,
     hour: int,
+    must_cost: bool,
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
@@ -160,10 +179,11 @@ def _candidate(
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
     elif intensity is not None:
         expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
-    price = deployment.usd_per_image
+    price = deployment.price_usd(request.n)
     return Candidate(
         deployment,
         footprint,
+        unavailable=NO_PRICE if price is None and must_cost else None,
         free=seen.free(deployment),
         left_out=seen.left_out(deployment),
         late=seen.late(deployment, request),
@@ -172,7 +192,7 @@ def _candidate(
         yearly=yearly,
         intensity=intensity,
         caution=unsure,
-        usd=None if price is None else price * request.n,
+        usd=None if price is None else float(price),
         places=places(deployment, footprint.zone, factors),
     )
 
@@ -287,6 +307,17 @@ def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
     )
 
 
+def hold_of(route: Route) -> Charge:
+    """What the request would take at one deployment."""
+    return to_hold(route.footprint, route.deployment.price_usd(route.footprint.images))
+
+
+def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
+    """What the answer says that it cost, where its service is known to say that; else the declared price."""
+    stated = dialect_of(route.deployment).stated_cost_usd(delivered.usage or {})
+    return route.deployment.price_usd(delivered.images) if stated is None else stated
+
+
 def settled_footprint(
     configuration: Configuration, plan: Plan, route: Route, delivered: Delivered, there: Site | None = None
 ) -> Footprint:
@@ -307,11 +338,10 @@ def settled_footprint(
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:
-    """A hold in the units people read, by the bound that a budget counts."""
+    """A hold in the units people read, by the bound that a budget counts; without what is not known."""
     return {
         bound: {
-            dimension.field: dimension.shown(amount)
-            for dimension, amount in zip(Dimension, getattr(charge, bound).vector(), strict=True)
+            dimension.field: dimension.shown(amount) for dimension, amount in charge.of(bound).known().items()
         }
-        for bound in ("central", "high")
+        for bound in BOUNDS
     }

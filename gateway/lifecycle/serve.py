@@ -22,7 +22,6 @@ from gateway.lifecycle.seen import Seen
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
 from gateway.routing.latency import Latencies
-from gateway.routing.readings import hour_of
 from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
@@ -75,17 +74,19 @@ class Images:
         subject: Subject,
         request: ImageRequest,
         *,
+        to: str | None = None,
         left_s: float | None = None,
     ) -> Plan:
-        """What the request would cost where; the same for a dry run and for a real request, but for how long
-        the client still waits."""
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request, but
+        for how long the client still waits."""
         return make_plan(
             configuration,
             subject,
             request,
             seen=Seen(self.leases.fleet, self.latencies, time.monotonic(), left_s),
             grid=self.grid,
-            hour=hour_of(time.time()),
+            now_s=time.time(),
+            to=to,
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -159,7 +160,9 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=lambda request: self.plan(configuration, ask.subject, request, left_s=ask.left_s()),
+            planner=lambda request, *, to=None: self.plan(
+                configuration, ask.subject, request, to=to, left_s=ask.left_s()
+            ),
             slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
         )

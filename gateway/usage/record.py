@@ -29,7 +29,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     counted all the same), and absent when nothing is charged. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
     chosen. `served` is the `region` that the answer named, its `zone` and the `planned_zone`.
-    `downgrade` maps a changed field to what was `asked` and what it `got`.
+    `downgrade` maps a changed field to what was `asked` and what it `got`;
+    `reroute` names the deployments `from` and `to` which budgets moved the request.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     policy_version: str | None = None
     warnings: list[str] = []
     downgrade: dict[str, dict[str, Any]] | None = None
+    reroute: dict[str, Any] | None = None
 
 
 def encode(record: Record) -> str:

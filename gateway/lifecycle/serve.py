@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
-from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, Unavailable, UpstreamAnswered
+from gateway.errors import (
+    ApiError,
+    BudgetExceeded,
+    InvalidRequest,
+    NotFound,
+    Repeated,
+    Unavailable,
+    UpstreamAnswered,
+)
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
     from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.repeats import Repeats
     from gateway.lifecycle.settlement import Settlements
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
@@ -39,6 +48,7 @@ FLUSH_S = 0.1
 POSTING_S = 5.0
 OUTCOMES: dict[type[ApiError], str] = {
     BudgetExceeded: "refused",
+    Repeated: "repeated",
     InvalidRequest: "invalid",
     NotFound: "invalid",
     Unavailable: "unavailable",
@@ -57,6 +67,7 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    repeats: Repeats
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 

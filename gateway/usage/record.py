@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+UNCERTAIN = frozenset({"unknown", "client_gone"})
+"""Outcomes of work that is charged although nobody knows whether it was done."""
+
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
@@ -26,7 +29,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
     `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
-    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`.
+    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`. `retry_of` is the request
+    that this one repeats, by the client's own count and the same body.
     """
 
     id: str
@@ -57,6 +61,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     usage: dict[str, Any] | None = None
     trace_id: str | None = None
     retry_count: int | None = None
+    retry_of: str | None = None
     duration_ms: float | None = None
     policy_version: str | None = None
     warnings: list[str] = []

@@ -174,6 +174,7 @@ def _request_row(request: Request) -> dict[str, Any]:
         "carbon_high_ug": high.carbon_ug,
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
+        "retry_of": record.retry_of,
     }
 
 

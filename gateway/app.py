@@ -19,6 +19,8 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 
 from gateway import telemetry
+from gateway.alerts.delivery import TIMEOUT_S as ALERT_TIMEOUT_S
+from gateway.alerts.delivery import Deliveries
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
 from gateway.api.browsers import cors
@@ -32,6 +34,7 @@ from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
 from gateway.api.raises import raises_router
 from gateway.api.system import Readiness, healthz, metrics, readyz
+from gateway.budgets.alerts import AlertQueue
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
 from gateway.budgets.raises import RaiseBook
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 
     from litestar.types import ASGIApp
     from opentelemetry.sdk.trace.export import SpanExporter
+    from redis.asyncio import Redis
 
     from gateway.budgets.policy import PolicySet
     from gateway.footprint.factors import FactorSet
@@ -154,7 +158,11 @@ def read_configuration(settings: Settings) -> Configuration:
     except ConfigError as error:
         problems += error.problems
     try:
-        policies = no_policies() if settings.policies is None else load_policies(settings.policies)
+        policies = (
+            no_policies()
+            if settings.policies is None
+            else load_policies(settings.policies, environ=os.environ)
+        )
     except ConfigError as error:
         problems += error.problems
     if deployments is None or policies is None:
@@ -214,7 +222,7 @@ class Running:
             redis_url = await self._redis_url(stack)
             redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
             stack.push_async_callback(redis.aclose)
-            watch = ServerWatch(redis)
+            watch = ServerWatch(redis, looked=spans.store_clock)
             await watch.look()
             if watch.trouble is not None:
                 logger.warning("%s; nothing is admitted until it does", watch.trouble)
@@ -250,6 +258,7 @@ class Running:
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
                 repeats=Repeats(secret),
+                stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
             )
             sources = httpx.AsyncClient(timeout=SIGNAL_TIMEOUT_S, trust_env=False, follow_redirects=False)
@@ -269,7 +278,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    self._facts,
+                    lambda: {**self._facts(), "store": _store_facts(watch)},
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -281,6 +290,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
+            self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
             try:
@@ -300,6 +310,12 @@ class Running:
         )
         stack.push_async_callback(asyncio.to_thread, embedded.stop)
         return embedded.url
+
+    def _deliveries(self, stack: AsyncExitStack, redis: Redis, spans: telemetry.Telemetry) -> Deliveries:
+        http = httpx.AsyncClient(timeout=ALERT_TIMEOUT_S, trust_env=False, follow_redirects=False)
+        stack.push_async_callback(http.aclose)
+        queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
+        return Deliveries(queue, http, lambda: self._files.current.policies, spans)
 
     def _facts(self) -> dict[str, Any]:
         configuration = self._files.current
@@ -326,6 +342,14 @@ class Running:
         for task in self._background.values():
             task.cancel()
         await asyncio.gather(*self._background.values(), return_exceptions=True)
+
+
+def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+    offset_s = watch.clock_offset_s
+    return {
+        "clock_offset_s": None if offset_s is None else round(offset_s, 3),
+        "clock_alarm": watch.clock_alarm,
+    }
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -43,7 +43,7 @@ def check(
     problems += check_factors(known, year=year)
     if policies is not None:
         try:
-            load_policies(policies)
+            load_policies(policies, environ=environ)
         except ConfigError as error:
             problems += error.problems
     if deployments is not None:

@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     lease_s: int = Field(default=60, ge=5, le=3600, description="How long a hold lives without a heartbeat")
     upstream_connect_timeout_s: float = Field(default=5.0, gt=0)
     upstream_read_timeout_s: float = Field(default=600.0, gt=0)
+    stream_heartbeat_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds without an event after which a stream gets a comment; 0: never",
+    )
     drain_s: float = Field(default=130.0, ge=0, description="How long SIGTERM waits for requests in flight")
     max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest generations body")
     cors_origins: str = Field(default="", description="Origins of web pages that may use the API, by commas")

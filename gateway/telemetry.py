@@ -125,6 +125,9 @@ class Telemetry:
         self._retries = meter.create_counter(
             "ecogate.retries", description="Requests that a client sent again by its own count, without a key"
         )
+        self._alerts = meter.create_counter(
+            "ecogate.alerts", description="Attempts to deliver alerts, by result"
+        )
         self._reloads = meter.create_counter(
             "ecogate.configuration.reloads", description="Changed files that were read, by result"
         )
@@ -132,6 +135,11 @@ class Telemetry:
             "ecogate.configuration.rejected", description="1 while the files on disk are refused"
         )
         self._rejected.set(0)
+        self._store_clock = meter.create_gauge(
+            "ecogate.store.clock.offset",
+            unit="s",
+            description="How far the budget store's clock is ahead of this machine's",
+        )
 
     @contextmanager
     def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
@@ -214,10 +222,18 @@ class Telemetry:
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
 
+    def alerted(self, *, result: str) -> None:
+        """Counts an attempt: `delivered`, `failed` (tried again), `dead` or `withdrawn` by the policies."""
+        self._alerts.add(1, {"result": result})
+
     def configuration_read(self, *, taken: bool) -> None:
         """Counts a change of the files: taken, or refused so that what was in force stays."""
         self._reloads.add(1, {"result": "taken" if taken else "rejected"})
         self._rejected.set(0 if taken else 1)
+
+    def store_clock(self, offset_s: float) -> None:
+        """How far the budget store's clock is ahead of this machine's, in seconds."""
+        self._store_clock.set(offset_s)
 
     def prometheus(self) -> bytes:
         """The metrics of this process in Prometheus' text format."""

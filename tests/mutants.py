@@ -179,7 +179,7 @@ MUTANTS = (
     ),
     Mutant(
         "brings a claim back over another",
-        f"{LUA}/claim.lua",
+        f"{LUA}/reclaim.lua",
         "if redis.call('EXISTS', KEYS[1]) == 1 then",
         "if false then",
         CLAIMS,

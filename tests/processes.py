@@ -84,9 +84,10 @@ async def gateway_process(
     *,
     budgets: list[dict[str, Any]],
     command: Sequence[str] = ("-m", "gateway", "serve"),
+    waits_for: str = "/readyz",
     **environment: str,
 ) -> AsyncIterator[GatewayProcess]:
-    """A ready gateway; ended by SIGTERM, then SIGKILL, if the test did not end it."""
+    """A gateway whose `waits_for` answers 200; ended by SIGTERM, then SIGKILL, if the test did not end it."""
     directory.mkdir(exist_ok=True)
     file, policies = write_files(directory, services, budgets)
     port = free_port()
@@ -112,7 +113,7 @@ async def gateway_process(
         )
     running = GatewayProcess(f"http://127.0.0.1:{port}", process, log)
     try:
-        await _until_ready(running)
+        await _until(running, waits_for)
         yield running
     finally:
         if process.returncode is None:
@@ -124,12 +125,12 @@ async def gateway_process(
                 await process.wait()
 
 
-async def _until_ready(running: GatewayProcess) -> None:
+async def _until(running: GatewayProcess, path: str) -> None:
     async with running.client() as client, asyncio.timeout(READY_WITHIN_S):
         while True:
             if running.process.returncode is not None:
                 raise RuntimeError(running.log.read_text())
             with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
+                if (await client.get(path)).status_code == 200:
                     return
             await asyncio.sleep(0.05)

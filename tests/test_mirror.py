@@ -19,6 +19,9 @@ THROUGH = {
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
     "budgets/test_ledger_lua": "scripts",
+    "budgets/test_policy": "alert_section",
+    "budgets/test_ledger_model": "counter",
+    "alerts/test_delivery": "message",
     # One estimate uses every method, coefficient and bound.
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",

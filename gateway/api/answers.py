@@ -156,6 +156,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     routing: dict[str, Any] = {}
     attempts: list[Any] = []
     usage: dict[str, Any] | None = None
+    usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
     retry_of: str | None = None
@@ -220,6 +221,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         routing=record.routing,
         attempts=list(record.attempts),
         usage=record.usage,
+        usage_basis=record.usage_basis,
         trace_id=record.trace_id,
         retry_count=record.retry_count,
         retry_of=record.retry_of,

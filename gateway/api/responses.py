@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.images.strict_json import plain_name
 from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class ImageAnswer:
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         answer = self._answer
-        member = self._served.member if answer.scan.media_type.endswith("json") else None
+        member = self._served.member if answer.media_type.endswith("json") else None
         try:
             until = _closing_brace(answer) if member is not None else answer.length
             length = answer.length + len(member or b"")
@@ -139,10 +140,11 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
     """The service's headers that may pass, and ours."""
     answer = served.answer
     yield from answer.headers
-    yield from footprint_headers(served.footprint)
-    yield "ecogate-basis", served.basis
+    if served.footprint is not None:
+        yield from footprint_headers(served.footprint)
+        yield "ecogate-basis", served.basis
     yield "ecogate-deployment", served.route.deployment.id
-    if served.footprint.zone is not None:
+    if served.footprint is not None and served.footprint.zone is not None:
         yield "ecogate-zone", served.footprint.zone
     yield "ecogate-decision", served.decision
     if served.downgraded is not None:
@@ -151,8 +153,8 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
         yield "ecogate-budget-remaining", served.remaining
     if served.warnings:
         yield "ecogate-warning", "; ".join(served.warnings).encode("ascii", "replace").decode()
-    if answer.left_out:
-        yield "ecogate-dropped-params", ", ".join(name for name in answer.left_out if name.isidentifier())
+    if dropped := [name for name in answer.left_out if plain_name(name)]:
+        yield "ecogate-dropped-params", ", ".join(dropped)
     if answer.request_id is not None:
         yield "ecogate-upstream-request-id", answer.request_id
 

@@ -229,4 +229,12 @@ READINESS = _object(
         ),
     ),
     factor_set=_text("Version of the factors"),
+    store=_object(
+        "The budget store",
+        clock_offset_s=Schema(
+            type=[OpenAPIType.NUMBER, OpenAPIType.NULL],
+            description="How far its clock is ahead of this machine's, in seconds",
+        ),
+        clock_alarm=_nullable_text("A sentence when the two differ by more than 5 s"),
+    ),
 )

@@ -88,12 +88,11 @@ async def answered(
 
 
 def _outcome(served: Served) -> dict[str, Any]:
-    return {
-        names.DECISION: served.decision,
-        names.DEPLOYMENT: served.route.deployment.id,
-        names.ZONE: served.footprint.zone,
-        **names.footprint_attributes(served.footprint, basis=served.basis),
-    }
+    outcome = {names.DECISION: served.decision, names.DEPLOYMENT: served.route.deployment.id}
+    if served.footprint is None:
+        return outcome
+    figures = names.footprint_attributes(served.footprint, basis=served.basis)
+    return {**outcome, names.ZONE: served.footprint.zone, **figures}
 
 
 @asynccontextmanager

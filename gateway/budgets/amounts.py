@@ -85,6 +85,9 @@ class Charge:
         return Charge(self.central.at_least(other.central), self.high.at_least(other.high))
 
 
+NOTHING = Charge(Amounts(0, 0, 0, 0), Amounts(0, 0, 0, 0))
+
+
 def to_hold(footprint: Footprint) -> Charge:
     """The charge of a footprint, rounded up: what is held before the work."""
     return _charge(footprint, math.ceil)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.budgets.recovery import Archive
 
 _RECALL: Final = Script.load("recall")
-_CLAIM: Final = Script.load("claim")
+_RECLAIM: Final = Script.load("reclaim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Claims:
 
     async def bring_back(self, org: str, hold: str, claim: Claim) -> None:
         """Make the claim of a hold again, unless the store has one of that name."""
-        async with self._call("claim"):
-            await _CLAIM.run(
+        async with self._call("reclaim"):
+            await _RECLAIM.run(
                 self._redis,
                 [wire.OrgKeys(org).claim(claim.name)],
                 [hold, claim.fingerprint, claim.lives_s * 1000],

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.budgets.amounts import MAX_STORED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.budgets.amounts import Bound, Dimension
+
+OVER = "over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,23 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """An amount of a dimension at which an alert is due; `name` is a percentage or a word of its own."""
+
+    dimension: Dimension
+    name: str
+    limit: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
 class Counter:
     """What one budget allows one scope in the current window and in the next.
 
     `id` is `<budget>|<scope as compact sorted JSON>` and never changes while both stay the same. `scope` is
     empty for a budget that everyone shares. A dimension that is absent from `limits` has no limit; 0 allows
-    nothing. What is not `enforced` is counted and compared, but refuses nothing.
+    nothing. What is not `enforced` is counted and compared, but refuses nothing. `alert_at` are
+    percentages of which its owners want to hear; None where nobody does.
     """
 
     id: str
@@ -40,6 +55,20 @@ class Counter:
     current: Bucket
     next: Bucket
     enforced: bool = True
+    alert_at: tuple[int, ...] | None = None
+
+    def marks(self) -> list[Mark]:
+        """Where alerts are due: at percentages of limits, and past a limit that is not enforced."""
+        if self.alert_at is None:
+            return []
+        marks = [
+            Mark(dimension, str(percent), limit, -(-limit * percent // 100))
+            for dimension, limit in self.limits.items()
+            for percent in self.alert_at
+        ]
+        if not self.enforced:
+            marks += [Mark(dimension, OVER, limit, limit + 1) for dimension, limit in self.limits.items()]
+        return [mark for mark in marks if 0 < mark.amount <= MAX_STORED]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from gateway.budgets import wire
+from gateway.budgets.alerts import refusals_json, refusals_to_alert
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.claims import Claim, Claims, Earlier
 from gateway.budgets.presence import ARCHIVE_S, Presence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Charge
-    from gateway.budgets.counter import Counter
+    from gateway.budgets.counter import Counter, Shortfall
     from gateway.budgets.holds import Balance, Denied, Held, Settled
     from gateway.budgets.recovery import Archive, OpenHold
 
@@ -239,13 +240,17 @@ class Ledger:
         return bool(answer[0] == "restored")
 
     async def adopt_endings(self, org: str) -> int:
-        """Post to the counters the recent endings that SQL has and the store lost; answers how many."""
+        """Post to the counters the recent endings that SQL has and the store lost; answers how many.
+
+        First SQL learns whose turn it is, so that it takes nothing more that was read from an earlier server.
+        """
         if self._archive is None:
             return 0
         async with self._call("time"):
             seconds, _ = await self._redis.time()
         try:
             async with asyncio.timeout(ARCHIVE_S):
+                await self._archive.supersede(org, self._presence.turn(org))
                 endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
                 return await adopt(self._redis, org, endings, (self._outlives_ms, self._retention_ms))
         except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:
@@ -308,11 +313,18 @@ class Ledger:
             raise WindowMoved(answer[1])
         return [wire.read_balance(row, counter) for row, counter in zip(answer[1:], counters, strict=True)]
 
-    async def refused(self, org: str, hold_id: str, record: str) -> None:
-        """Keep the record of a refused request for review; the oldest are dropped when nobody reads them."""
+    async def refused(self, org: str, hold_id: str, record: str, rows: Sequence[Shortfall] = ()) -> None:
+        """Keep the record of a refused request for review; the oldest are dropped when nobody reads them.
+
+        `rows` are why: the first of a window that is no matter of holds is alerted.
+        """
         await self._presence.ensure(org)
+        names = wire.OrgKeys(org)
+        first = refusals_to_alert(rows)
+        keys = [refusals_key(org), names.alerts, *(names.counter(row.counter, row.bucket) for row in first)]
+        about = refusals_json(first, self._outlives_ms)
         async with self._call("refuse"):
-            await _REFUSE.run(self._redis, [refusals_key(org)], [hold_id, record, REFUSALS_KEPT])
+            await _REFUSE.run(self._redis, keys, [hold_id, record, REFUSALS_KEPT, about])
 
     async def ping(self) -> None:
         """Raise LedgerUnavailable unless the store answers in time and may be used."""
@@ -342,6 +354,7 @@ class Ledger:
                     names.open_holds,
                     journal_key(org),
                     names.meta,
+                    *(() if script is _RELEASE else (names.alerts,)),
                     *(p.key for p in postings),
                 ]
                 tail = [wire.postings_json(postings), "1" if known else "0"] if script is _SETTLE else []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
 from gateway.documents import Document, in_order, read_document
@@ -18,6 +19,8 @@ from gateway.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pydantic import SecretStr
 
     from gateway.budgets.amounts import Bound, Dimension
     from gateway.budgets.policy_file import BudgetSection, Mode
@@ -28,12 +31,31 @@ SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where alerts go, and with what they are signed. The paths of such URLs often are secrets too."""
+
+    url: str = field(repr=False)
+    secret: SecretStr
+
+    @property
+    def host(self) -> str:
+        """What may be logged of it."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def digest(self) -> str:
+        """What the queue of alerts knows of it."""
+        return hashlib.blake2b(self.url.encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """Limits in a window, for the requests that match, one counter per distinct value of `per`.
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
     `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
-    `downgrade` are the changes by which a request may be made lighter, each on top of those before.
+    `downgrade` are the changes by which a request may be made lighter, each on top of those before. `alerts`
+    are told when a percentage is reached, and of the first refusal of a window.
     """
 
     name: str
@@ -50,6 +72,7 @@ class Budget:
     on_store_down: Literal["deny"]
     warn_at: tuple[int, ...] = ()
     downgrade: tuple[Mapping[str, str | int], ...] = ()
+    alerts: tuple[Webhook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +89,18 @@ class PolicySet:
     raised: Raised = field(default_factory=dict)
 
 
-def load_policies(directory: Path) -> PolicySet:
-    """All policies of a folder; none when it holds no policy file. Raises ConfigError with every mistake."""
+def load_policies(directory: Path, *, environ: Mapping[str, str] | None = None) -> PolicySet:
+    """All policies of a folder; none when it holds no policy file. Raises ConfigError with every mistake.
+
+    `environ` resolves the secrets of webhooks; with None they are empty, and nothing can be signed.
+    """
     documents, problems = [], []
     files = _policy_files(directory)
     # Before they are read: what is written meanwhile must not make an older text look newer.
     written_ms = max(path.stat().st_mtime_ns for path in (directory, *files)) // 1_000_000
     for path in files:
         try:
-            documents.append(read_document(path, PolicyFile, environ=None))
+            documents.append(read_document(path, PolicyFile, environ=environ))
         except ConfigError as error:
             problems += error.problems
     problems += _repeated_names(documents)
@@ -147,6 +173,7 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
             for action in section.on_exceed
             for rung in action.downgrade or ()
         ),
+        alerts=tuple(Webhook(alert.webhook, alert.secret) for alert in section.alerts),
     )
 
 

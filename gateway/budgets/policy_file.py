@@ -16,6 +16,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
+from gateway.budgets.alert_section import AlertSection, once
 from gateway.budgets.amounts import MAX_STORED, Bound, Dimension
 from gateway.budgets.windows import WEEKDAYS, Every, Weekday, Window, fixed_bucket
 from gateway.documents import Section, closest, unsupported, wrong
@@ -299,7 +300,7 @@ def _denies_at_last(actions: list[ActionSection]) -> list[ActionSection]:
 class BudgetSection(Section):
     """One entry of `budgets:`."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"alerts", "raises", "unknown_model"})
+    later: ClassVar[frozenset[str]] = frozenset({"raises", "unknown_model"})
 
     name: Annotated[str, AfterValidator(_budget_name)]
     match: Annotated[
@@ -326,6 +327,9 @@ class BudgetSection(Section):
         AfterValidator(_denies_at_last),
     ] = Field(default_factory=_deny)
     on_store_down: Annotated[Literal["deny"], unsupported("allow")] = "deny"
+    alerts: Annotated[list[AlertSection], Field(min_length=1, max_length=5), AfterValidator(once)] = Field(
+        default_factory=list
+    )
 
 
 class PolicyFile(Section):

@@ -110,12 +110,16 @@ class Presence:
             msg = f"the database cannot say whether org {org} had a ledger: {error}"
             raise LedgerUnavailable(msg) from error
 
-    def see(self, org: str, epoch: str, run: str) -> None:
-        """Note the ledger's epoch and the run id of the server that holds it."""
+    def see(self, org: str, epoch: str, turn: str) -> None:
+        """Note the ledger's epoch and the turn of the server that holds it."""
         before = self._seen.get(org)
-        self._seen[org] = (epoch, run)
-        if before is not None and before != (epoch, run):
+        self._seen[org] = (epoch, turn)
+        if before is not None and before != (epoch, turn):
             self._changed.add(org)
+
+    def turn(self, org: str) -> str:
+        """The turn that was seen last; empty for an org that this process never worked for."""
+        return self._seen.get(org, ("", ""))[1]
 
     def lose(self, org: str) -> None:
         """The store has no ledger for the org although it should."""

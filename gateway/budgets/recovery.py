@@ -78,6 +78,9 @@ class Archive(Sums, Protocol):
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the ledger was rebuilt."""
 
+    async def supersede(self, org: str, turn: str) -> None:
+        """From now on take no entry that was read in an earlier turn: another server keeps the ledger."""
+
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
 
@@ -118,6 +121,7 @@ async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, in
         return False
     await asyncio.sleep(ENTRIES_IN_HAND_S)
     now_ms = await _now_ms(redis)
+    await archive.supersede(org, turn_at(now_ms))
     endings = await archive.endings(org, now_ms - times[1])
     await _adopt(redis, org, list(endings), times, move=False)
     spent, held, labels = await expected(redis, archive, org)
@@ -183,6 +187,11 @@ async def _adopt(
         answers = await _ADOPT.run_all(redis, calls)
         adopted += sum(answer[0] == "adopted" for answer in answers)
     return adopted
+
+
+def turn_at(now_ms: int) -> str:
+    """A turn that sorts before those that servers begin from now on, and behind all earlier ones."""
+    return f"{now_ms:016d}"
 
 
 async def _now_ms(redis: Redis) -> int:

@@ -17,7 +17,7 @@ from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Bound, Cha
 from gateway.budgets.counter import Bucket, Counter, Shortfall
 from gateway.budgets.holds import Balance, Denied, Held, Kind, Room, Settled
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
-from gateway.store.keyspace import org_key
+from gateway.store.keyspace import alerts_key, meta_key, org_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,11 @@ class OrgKeys:
 
     @property
     def meta(self) -> str:
-        return org_key(self.org, "meta")
+        return meta_key(self.org)
+
+    @property
+    def alerts(self) -> str:
+        return alerts_key(self.org)
 
     def claim(self, name: str) -> str:
         return org_key(self.org, "i", name)
@@ -142,6 +146,10 @@ def request_json(
                     "buckets": [[b.start_ms, b.end_ms] for b in (counter.current, counter.next)],
                     "enforced": counter.enforced,
                     "limits": [counter.limits.get(d, NO_LIMIT) for d in DIMENSIONS],
+                    "marks": [
+                        [1 + DIMENSIONS.index(mark.dimension), mark.name, str(mark.limit), mark.amount]
+                        for mark in counter.marks()
+                    ],
                 }
                 for counter in counters
             ],

@@ -30,6 +30,7 @@ class FaultName(StrEnum):
     STALL_BODY = "stall_body"  # half of the body, amount seconds of silence (5), then the rest
     MALFORMED = "malformed"  # 200 with a body that is no JSON
     WRONG_SHAPE = "wrong_shape"  # 200 with JSON that is no images answer
+    SUCCESS_ERROR = "success_error"  # 200 with an error object whose code is the amount (500)
     HTML = "html"  # 200 with a text/html body, as a captive proxy gives
     IMAGES = "images"  # amount images come back, whatever was asked; 0 is possible
     SIZE = "size"  # pictures are amount pixels square, whatever was asked
@@ -50,6 +51,7 @@ _DEFAULT_AMOUNT: dict[FaultName, float] = {
     FaultName.OVERLOAD: 1,
     FaultName.STALL: 5,
     FaultName.STALL_BODY: 5,
+    FaultName.SUCCESS_ERROR: 500,
     FaultName.IMAGES: 1,
     FaultName.SIZE: 512,
     FaultName.HUGE: 50,

@@ -176,6 +176,9 @@ class StandIn:
         if name is FaultName.WRONG_SHAPE:
             await reply.json(200, {"ok": True})
             return
+        if name is FaultName.SUCCESS_ERROR:
+            await reply.json(200, {"error": {"message": "Provider returned error", "code": int(amount)}})
+            return
         if name is FaultName.HTML:
             await reply.whole(200, b"<!doctype html><title>Hello</title>", "text/html")
             return

@@ -5,6 +5,7 @@ Reads facts out of an Images API answer and keeps no picture. Refuses to judge t
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from gateway.images.request import read_size
 from gateway.images.skeleton import HEAD_BYTES, Skeleton, SkeletonTooLarge, marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 MAX_ARCHIVED = 64
+PIPELINE_RUN = re.compile(r"[A-Za-z0-9_]+\.forward")
+STAGE = re.compile(r"stage_[0-9]+_gen_ms")
 PICTURE_NAMES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".svg")
 
 
@@ -43,7 +46,15 @@ class _Answer(msgspec.Struct):
 
 
 class UnreadableAnswer(ValueError):
-    """The answer is not an Images API answer: not JSON, of other types, or an error in a 200."""
+    """The answer is not one that a service gives: not JSON, or of other types."""
+
+
+class ErrorAnswer(UnreadableAnswer):
+    """An error in place of pictures, under a status of success; `error` is as the service wrote it."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__("the answer is an error")
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,11 @@ class Delivered:
     usage: dict[str, Any] | None
     partial_images: int | None = None
     service_seconds: float | None = None
+
+    @property
+    def says_what_it_took(self) -> bool:
+        """Whether the service reported tokens or time of the whole answer, rather than only giving images."""
+        return self.output_tokens is not None or self.service_seconds is not None
 
 
 @dataclass(slots=True)
@@ -85,7 +101,7 @@ class AnswerScan:
     def delivered(self, body: IO[bytes] | None = None) -> Delivered:
         """The facts. `body` is the whole answer, which only an archive needs.
 
-        Raises `UnreadableAnswer` when there was no such answer.
+        Raises `UnreadableAnswer` when there was no such answer, `ErrorAnswer` when it is an error.
         """
         if self.media_type.startswith("image/"):
             return _pictures([pixels_of(bytes(self._head))])
@@ -124,9 +140,11 @@ def _from_json(skeleton: Skeleton) -> Delivered:
         answer = msgspec.json.decode(skeleton.json(), type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UnreadableAnswer("the answer is not the JSON of an Images API answer") from None
+    images = [item for item in answer.data or () if item.b64_json or item.url]
+    if answer.error and not images:
+        raise ErrorAnswer(answer.error)
     if answer.data is None:
-        raise UnreadableAnswer("the answer is an error" if answer.error else "the answer has no images")
-    images = [item for item in answer.data if item.b64_json or item.url]
+        raise UnreadableAnswer("the answer has no images")
     width, height = largest(pixels_at(item.b64_json, skeleton.long) for item in images)
     if width is None and answer.size:
         width, height = read_size(answer.size) or (None, None)
@@ -146,8 +164,20 @@ def _from_json(skeleton: Skeleton) -> Delivered:
 
 def _seconds(answer: _Answer) -> float | None:
     stages = answer.metrics.stage_durations if answer.metrics is not None else None
-    seconds = sum(stages.values()) if stages else answer.inference_time_s
+    seconds = pipeline_seconds(stages) if stages else answer.inference_time_s
     return seconds if seconds is not None and seconds > 0 else None
+
+
+def pipeline_seconds(stages: Mapping[str, float]) -> float | None:
+    """Compute time in vLLM-Omni's `stage_durations`; `None` where they do not hold that of the whole request.
+
+    They mix units and overlap (read in release 0.30): `Pipeline.forward` is the run on the accelerator in
+    seconds, and what else begins with that name is inside it; names that end in `_ms` are milliseconds of
+    waiting or of a stage from its queue to its end. With a second stage the run is only a part of the work.
+    """
+    runs = [seconds for name, seconds in stages.items() if PIPELINE_RUN.fullmatch(name)]
+    others = sum(1 for name in stages if name.startswith("ar_stage_") or STAGE.fullmatch(name))
+    return runs[0] if len(runs) == 1 and others <= 1 else None
 
 
 def _pictures(sizes: list[Pixels | None]) -> Delivered:

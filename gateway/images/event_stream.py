@@ -56,6 +56,11 @@ class StreamScan:
         """Whether the next byte begins a new event."""
         return self._data is None and not self._event_name and self._line_is_empty
 
+    @property
+    def takes_a_comment(self) -> bool:
+        """Whether a comment line may be put in here: between events, and not within the end of a line."""
+        return self.between_events and not self._after_cr
+
     def feed(self, chunk: bytes) -> list[int]:
         """The next bytes. Gives the offsets in `chunk` at which the data of a completed picture ends."""
         completed: list[int] = []

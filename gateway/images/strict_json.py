@@ -42,7 +42,9 @@ def read_object(body: bytes) -> dict[str, Any]:
         if len(result) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise _refused(f"The name {_shown(twice)} appears twice in one object.", param=_param(twice))
+            raise _refused(
+                f"The name {shown_name(twice)} appears twice in one object.", param=plain_name(twice)
+            )
         return result
 
     try:
@@ -102,10 +104,11 @@ def _refused(message: str, *, param: str | None = None) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_json", param=param)
 
 
-def _param(name: str) -> str | None:
-    """A client's own word goes into `param` only if it is a plain name."""
+def plain_name(name: str) -> str | None:
+    """A client's own word, if it is plain enough to stand in an answer."""
     return name if name.isascii() and name.isidentifier() and len(name) <= 64 else None  # noqa: PLR2004
 
 
-def _shown(name: str) -> str:
-    return f"'{name}'" if _param(name) else "(not a plain name)"
+def shown_name(name: str) -> str:
+    """The same in a sentence."""
+    return f"'{name}'" if plain_name(name) else "(not a plain name)"

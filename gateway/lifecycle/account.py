@@ -16,8 +16,10 @@ from gateway.lifecycle.unposted import Posting
 from gateway.usage.record import UNCERTAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.budgets.amounts import Charge
-    from gateway.budgets.counter import Counter
+    from gateway.budgets.counter import Counter, Shortfall
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
     from gateway.errors import ApiError
@@ -90,7 +92,8 @@ class Account:
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""
         charge = to_hold(route.footprint)
-        await self.settle(charge, route, route.footprint, basis="estimate", outcome=outcome, status=status)
+        facts = {"outcome": outcome, "status": status, "usage_basis": "estimated"}
+        await self.settle(charge, route, route.footprint, basis="estimate", **facts)
         return charge
 
     async def release(self, route: Route, *, outcome: str, status: int | None) -> None:
@@ -103,7 +106,7 @@ class Account:
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
             await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
 
-    async def note_refusal(self, error: ApiError) -> None:
+    async def note_refusal(self, error: ApiError, rows: Sequence[Shortfall]) -> None:
         """Keeps the refusal for review; the refusal itself stands even when it cannot be noted."""
         ask = self._ask
         self._telemetry.refused(route=ask.request.route, code=error.code or "unknown")
@@ -111,7 +114,7 @@ class Account:
             self._plan.routes[0], outcome="refused", status=error.status, images=0, refused=error.message
         )
         try:
-            await self._ledger.refused(ask.subject.org, ask.id, record)
+            await self._ledger.refused(ask.subject.org, ask.id, record, rows)
         except LedgerUnavailable as failure:
             logger.warning("a refusal was not recorded: %s", failure)
 

@@ -49,12 +49,13 @@ class Served:
 
     `remaining` is the tightest budget that the caller may see, as the header shows it. A stream comes through
     `relay`. `downgraded` names what was changed, as the header shows it. `member` is added to the JSON object
-    of an answer, before its closing brace.
+    of an answer, before its closing brace. `failed` is an error that a service sent under a status of
+    success; it has no footprint where nothing ran.
     """
 
     answer: UpstreamAnswer | UpstreamStream
     route: Route
-    footprint: Footprint
+    footprint: Footprint | None
     basis: str
     decision: str
     remaining: str | None
@@ -62,3 +63,4 @@ class Served:
     relay: Relay | None = None
     member: bytes | None = None
     downgraded: str | None = None
+    failed: bool = False

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.budgets.amounts import to_hold, to_settle
+from gateway.budgets.amounts import NOTHING, to_hold, to_settle
 from gateway.budgets.refusal import tightest
-from gateway.errors import OutcomeUnknown
+from gateway.errors import OutcomeUnknown, Rejected
 from gateway.images.answer import Delivered, UnreadableAnswer
 from gateway.images.event_stream import StreamScan
 from gateway.lifecycle import failures
@@ -37,16 +37,18 @@ class Delivery:
     _story: Story
     _account: Account
     _configuration: Configuration
+    _heartbeat_s: float | None = None
 
     async def whole(self, route: Route, answer: UpstreamAnswer) -> Served:
         """Settles by what came back; an answer without images, or unreadable, is charged as held."""
-        try:
-            delivered = answer.scan.delivered(answer.body)
-        except UnreadableAnswer as error:
+        delivered, failure = answer.facts, answer.failure
+        if failure is not None:
+            return await self._error(route, answer, failure)
+        if isinstance(delivered, UnreadableAnswer):
             answer.close()
-            failure = OutcomeUnknown(f"The image service's answer cannot be used: {error}.")
+            unusable = OutcomeUnknown(f"The image service's answer cannot be used: {delivered}.")
             await self._account.charge_as_held(route, outcome="unknown", status=502)
-            raise failures.unknown(failure) from error
+            raise failures.unknown(unusable) from delivered
         if delivered.images == 0:
             charge = await self._account.charge_as_held(route, outcome="no_images", status=answer.status)
             return self._served(route, answer, route.footprint, "estimate", charge)
@@ -71,7 +73,9 @@ class Delivery:
         annotator = self._annotator(route, scan) if self._ask.include_footprint else None
         finish = route.deployment.on_disconnect == "finish"
         try:
-            ending = await follow(stream, relay, scan, finish=finish, amend=annotator)
+            ending = await follow(
+                stream, relay, scan, finish=finish, amend=annotator, heartbeat_s=self._heartbeat_s
+            )
             if ending == "client_gone":
                 outcome = "client_gone"
             elif not scan.images and not scan.failed:
@@ -92,6 +96,19 @@ class Delivery:
                 await relay.put(error_event(error))
         await relay.end(complete=error is None)
 
+    async def _error(
+        self, route: Route, answer: UpstreamAnswer, failure: Rejected | OutcomeUnknown
+    ) -> Served:
+        """An error under a status of success goes on as it came; only one that refuses is not charged."""
+        if isinstance(failure, Rejected):
+            await self._account.release(route, outcome="rejected", status=answer.status)
+            served = self._served(route, answer, None, "estimate", NOTHING)
+        else:
+            charge = await self._account.charge_as_held(route, outcome="unknown", status=answer.status)
+            served = self._served(route, answer, route.footprint, "estimate", charge)
+        served.failed, served.member = True, None
+        return served
+
     async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
         footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
         charge = to_settle(footprint)
@@ -105,6 +122,7 @@ class Delivery:
             images=delivered.images,
             size=_size(delivered),
             usage=delivered.usage,
+            usage_basis="reported" if delivered.says_what_it_took else "estimated",
         )
         return footprint, charge
 
@@ -123,7 +141,7 @@ class Delivery:
         self,
         route: Route,
         answer: UpstreamAnswer | UpstreamStream,
-        footprint: Footprint,
+        footprint: Footprint | None,
         basis: str,
         charge: Charge,
     ) -> Served:
@@ -134,12 +152,12 @@ class Delivery:
             basis=basis,
             decision=self._story.decision,
             remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
-            warnings=[*footprint.warnings, *self._story.notices],
+            warnings=[*(footprint.warnings if footprint is not None else ()), *self._story.notices],
         )
         if self._story.downgrade is not None:
             changes = self._story.downgrade.items()
             served.downgraded = ", ".join(f"{name}={values['got']}" for name, values in changes)
-        if self._ask.include_footprint:
+        if self._ask.include_footprint and footprint is not None:
             served.member = ecogate_member(self._ask.id, route, footprint, basis)
         return served
 

@@ -66,6 +66,7 @@ class Life:
         upstreams: Upstreams,
         telemetry: Telemetry,
         max_answer_bytes_per_image: int,
+        stream_heartbeat_s: float | None,
         planner: Planner,
     ) -> None:
         self._configuration = configuration
@@ -75,6 +76,7 @@ class Life:
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
+        self._heartbeat_s = stream_heartbeat_s
         self._dispatched: Route | None = None
         self._begin(ask, plan)
 
@@ -90,7 +92,7 @@ class Life:
             settlements=self._settlements,
             telemetry=self._telemetry,
         )
-        self._delivery = Delivery(ask, self._story, self._account, self._configuration)
+        self._delivery = Delivery(ask, self._story, self._account, self._configuration, self._heartbeat_s)
 
     async def reserve(self) -> None:
         """Takes the hold, or raises the refusal; a refused request changes nothing in the ledger."""
@@ -114,7 +116,7 @@ class Life:
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
-                await self._account.note_refusal(error)
+                await self._account.note_refusal(error, answer.rows)
                 raise error
             if answer.plan is not self._plan:
                 self._begin(replace(ask, request=answer.plan.request), answer.plan)
@@ -248,6 +250,11 @@ class Life:
                 names.failed(span, outcome)
                 raise
             else:
+                told = answer.failure if isinstance(answer, UpstreamAnswer) else None
+                if told is not None:
+                    outcome = failures.outcome_of(told)
+                    self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
+                    names.failed(span, outcome)
                 return answer
             finally:
                 span.set_attribute(names.OUTCOME, outcome)

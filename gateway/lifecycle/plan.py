@@ -15,6 +15,7 @@ from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
 from gateway.images.request import read_size
+from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
@@ -93,6 +94,7 @@ def make_plan(
         raise InvalidRequest(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
+    deployments = _accepting(deployments, request)
     ranking = rank(
         [
             _candidate(configuration, request, deployment, full=full(deployment), grid=grid, hour=hour)
@@ -107,6 +109,21 @@ def make_plan(
     alone = [to_hold(route.footprint) for route in routes]
     holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
     return Plan(subject, request, routes, ranking, holds)
+
+
+def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tuple[Deployment, ...]:
+    """Those that take the request's parameters. Raises `InvalidRequest` when each refuses one."""
+    unknown = request.unknown_fields()
+    if not unknown:
+        return deployments
+    accepting = tuple(one for one in deployments if one.unknown_params != "refuse")
+    if not accepting:
+        raise InvalidRequest(
+            f"The parameter {shown_name(unknown[0])} is not one that this model accepts.",
+            code="unknown_parameter",
+            param=plain_name(unknown[0]),
+        )
+    return accepting
 
 
 def _candidate(
@@ -183,7 +200,8 @@ def budgets_for(
 
 
 def work(request: ImageRequest, deployment: Deployment) -> ImageWork:
-    """The work as asked; what the request leaves open comes from the deployment's defaults, if it has any."""
+    """The work as the deployment hears of it; what it leaves open comes from the defaults there."""
+    request = dialect_of(deployment).heard(request, deployment)
     width, height = request.width, request.height
     if width is None and deployment.defaults.size is not None:
         width, height = read_size(deployment.defaults.size) or (None, None)

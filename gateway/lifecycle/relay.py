@@ -16,13 +16,16 @@ from gateway.errors import ApiError, OutcomeUnknown
 from gateway.lifecycle import failures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from gateway.images.event_stream import StreamScan
+    from gateway.lifecycle.annotation import Annotator
     from gateway.upstreams.answers import UpstreamStream
 
 PIECES_ON_THE_WAY = 4
 FINISH_WITHIN_S = 30.0
+HEARTBEAT = b": working\n"
+"""A comment line alone: an empty line behind it would be an event without data to some stock clients."""
 
 Ending = Literal["ended", "client_gone"]
 
@@ -37,6 +40,11 @@ class Relay:
         self._changed = asyncio.Condition()
         self._discarding = False
         self._ended = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the client has taken everything so far."""
+        return not self._pieces
 
     async def put(self, piece: bytes) -> None:
         """Takes a piece, as soon as the client has taken earlier ones."""
@@ -77,16 +85,21 @@ async def follow(
     scan: StreamScan,
     *,
     finish: bool,
-    amend: Callable[[bytes, list[int]], bytes] | None,
+    amend: Annotator | None,
+    heartbeat_s: float | None = None,
 ) -> Ending:
     """Relays a stream to its end, or until the client leaves: then it is closed at once, unless `finish`.
 
-    `amend` may add to a chunk, given where completed pictures end in it. Raises `OutcomeUnknown` when the
-    stream breaks off.
+    `amend` may add to a chunk, given where completed pictures end in it. After `heartbeat_s` without a byte
+    from the service the client gets a comment. Raises `OutcomeUnknown` when the stream breaks off.
     """
 
     async def pump() -> None:
-        async for chunk in stream.chunks():
+        async for chunk in with_silences(stream.chunks(), heartbeat_s):
+            if chunk is None:
+                if relay.idle and scan.takes_a_comment and not (amend is not None and amend.held):
+                    await relay.put(HEARTBEAT)
+                continue
             completed = scan.feed(chunk)
             await relay.put(chunk if amend is None else amend(chunk, completed))
 
@@ -108,6 +121,34 @@ async def follow(
         with contextlib.suppress(asyncio.CancelledError, OutcomeUnknown):
             await pumping
         await stream.close()
+
+
+async def with_silences(chunks: AsyncIterator[bytes], after_s: float | None) -> AsyncIterator[bytes | None]:
+    """The chunks, and a `None` for every `after_s` seconds in which there was none."""
+    if after_s is None:
+        async for chunk in chunks:
+            yield chunk
+        return
+    coming: asyncio.Task[bytes | None] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(_next(chunks))
+            if not (await asyncio.wait({coming}, timeout=after_s))[0]:
+                yield None
+                continue
+            came, coming = coming.result(), None
+            if came is None:
+                return
+            yield came
+    finally:
+        if coming is not None:
+            coming.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OutcomeUnknown):
+                await coming
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)
 
 
 def error_event(error: ApiError) -> bytes:

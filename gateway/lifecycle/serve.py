@@ -68,6 +68,7 @@ class Images:
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
     repeats: Repeats
+    stream_heartbeat_s: float | None = None
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -128,7 +129,8 @@ class Images:
             outcome, status = "client_gone", 499
             raise
         else:
-            outcome, status = "delivered", served.answer.status
+            outcome = "upstream_error" if served.failed else "delivered"
+            status = served.answer.status
             return served
         finally:
             ask.request.close()
@@ -149,6 +151,7 @@ class Images:
             upstreams=self.upstreams,
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
+            stream_heartbeat_s=self.stream_heartbeat_s,
             planner=lambda request: self.plan(configuration, ask.subject, request),
         )
         try:

@@ -55,6 +55,7 @@ class Story:
         basis: str = "estimate",
         size: str | None = None,
         usage: dict[str, Any] | None = None,
+        usage_basis: str | None = None,
         refused: str | None = None,
     ) -> str:
         """The record as JSON; what is not given stands as it was asked and estimated.
@@ -92,6 +93,7 @@ class Story:
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
                 usage=usage,
+                usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
                 retry_count=ask.retry_count,
                 retry_of=self.retry_of,

@@ -23,13 +23,15 @@ from redis.maint_notifications import MaintNotificationsConfig
 from gateway.errors import StoreAway, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_CONNECTIONS = 64  # per process; a call waits for a free one within its own deadline
 CLUSTER, SENTINEL = "redis+cluster://", "redis+sentinel://"
 CLOCK_OFFSET_S = 5.0
+WRONG_DAY_S = 6 * 3600.0
+"""A clock that is so far off is broken: dates of records, signals and tokens would be of another day."""
 GRACE_MS = 2_000
-LOOK_S, LOOK_AGAIN_S = 60.0, 0.5
+LOOK_S, LOOK_AGAIN_S = 20.0, 0.5
 OLDEST_SERVER = (7, 0)  # script flags and PEXPIRETIME came with Redis 7.0
 
 
@@ -105,25 +107,21 @@ def grace_ms(url: str) -> int:
     return 0 if url.startswith("unix://") else GRACE_MS
 
 
-async def check_server(redis: Redis) -> None:
-    """Refuse a server on which budgets could be lost or scripts cannot run.
+async def check_server(redis: Redis) -> float:
+    """How many seconds the server's clock is ahead of this machine's.
 
+    Refuses a server on which budgets could be lost or scripts cannot run.
     Raises StoreAway when no server answers, StoreError when it is older than `OLDEST_SERVER`, may evict keys
-    (an evicted counter reads as nothing spent) or is a replica. Warns of a server that keeps nothing on disk
-    and of clocks that differ.
+    (an evicted counter reads as nothing spent) or is a replica. Warns of a server that keeps nothing on disk.
     """
     try:
         for facts in await _facts(redis):
             _check_facts(facts)
-        seconds, _ = await redis.time()
+        seconds, microseconds = await redis.time()
     except (RedisError, RedisClusterException, OSError) as error:
         msg = f"the budget store does not answer: {error}"
         raise StoreAway(msg) from error
-    offset_s = float(seconds) - time.time()
-    if abs(offset_s) > CLOCK_OFFSET_S:
-        logger.error(
-            "the budget store's clock is %+.0f s from this machine's; windows follow the store's", offset_s
-        )
+    return float(seconds) + float(microseconds) / 1e6 - time.time()
 
 
 async def _facts(redis: Redis) -> list[Mapping[str, object]]:
@@ -161,16 +159,24 @@ def _check_facts(facts: Mapping[str, object]) -> None:
 
 
 class ServerWatch:
-    """Looks at the server now and then. `trouble` is why nothing may be admitted, `None` when all is well."""
+    """Looks at the server now and then. `trouble` is why nothing may be admitted, `None` when all is well.
 
-    def __init__(self, redis: Redis) -> None:
+    `clock_offset_s` is how far the server's clock is ahead of this machine's (`None` before it was asked),
+    and `clock_alarm` a sentence when they differ by more than `CLOCK_OFFSET_S`.
+    """
+
+    def __init__(self, redis: Redis, *, looked: Callable[[float], None] = lambda _: None) -> None:
+        """`looked` is told the offset each time."""
         self._redis = redis
+        self._looked = looked
         self.trouble: str | None = "the budget store has not been looked at yet"
+        self.clock_offset_s: float | None = None
+        self.clock_alarm: str | None = None
 
     async def look(self) -> None:
         """Raises StoreError for a server that must not be used; one that is away is only noted at first."""
         try:
-            await check_server(self._redis)
+            offset_s = await check_server(self._redis)
         except StoreAway as error:
             # Once it was well, the calls themselves find out sooner when it is back.
             if self.trouble is not None:
@@ -179,7 +185,22 @@ class ServerWatch:
         except StoreError as error:
             self.trouble = str(error)
             raise
-        self.trouble = None
+        self._compare(offset_s)
+
+    def _compare(self, offset_s: float) -> None:
+        """Windows follow the store's clock, so a difference is told; one of another day admits nothing."""
+        self._looked(offset_s)
+        before, self.clock_offset_s = self.clock_alarm, offset_s
+        self.clock_alarm = self.trouble = None
+        if abs(offset_s) <= CLOCK_OFFSET_S:
+            return
+        self.clock_alarm = (
+            f"the budget store's clock is {offset_s:+.0f} s from this machine's; windows follow the store's"
+        )
+        if before is None:
+            logger.error("%s", self.clock_alarm)
+        if abs(offset_s) > WRONG_DAY_S:
+            self.trouble = f"{self.clock_alarm}; one of the two is wrong"
 
     async def run(self) -> None:
         """Runs for ever."""

@@ -24,9 +24,19 @@ def org_key(org: str, *parts: str) -> str:
     return ":".join([f"eg:{{{quote(org, safe='')}}}", *(quote(part, safe="") for part in parts)])
 
 
+def meta_key(org: str) -> str:
+    """What is known of the org's ledger as a whole: its epoch, and the turn of the server that holds it."""
+    return org_key(org, "meta")
+
+
 def journal_key(org: str) -> str:
     """The stream of settled entries."""
     return org_key(org, "journal")
+
+
+def alerts_key(org: str) -> str:
+    """The queue of alerts that are still to be delivered, by the time at which each is due."""
+    return org_key(org, "alerts")
 
 
 def refusals_key(org: str) -> str:

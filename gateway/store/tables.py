@@ -69,6 +69,7 @@ journal = Table(
     Column("high_images", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "org", "request_id"),
+    Index(None, "org", "hold"),
     Index(None, "org", "at_ms"),
 )
 
@@ -147,6 +148,8 @@ requests = Table(
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
+# `turn` is that of the newest server from which entries were taken; what was read in an earlier one is not
+# taken any more.
 ledgers = Table(
     "ledgers",
     metadata,
@@ -154,4 +157,5 @@ ledgers = Table(
     Column("epoch", Text, nullable=False),
     Column("began_at_ms", BigInteger, nullable=False),
     Column("rebuilt_at_ms", BigInteger),
+    Column("turn", Text),
 )

@@ -14,9 +14,9 @@ from typing import IO, TYPE_CHECKING
 import aiohttp
 import httpx
 
-from gateway.errors import OutcomeUnknown, UpstreamFailure
-from gateway.images.answer import AnswerScan
-from gateway.upstreams.refusals import plain, transport_failure
+from gateway.errors import OutcomeUnknown, Rejected, UpstreamFailure
+from gateway.images.answer import AnswerScan, Delivered, ErrorAnswer, UnreadableAnswer
+from gateway.upstreams.refusals import error_in_success, plain, transport_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -32,9 +32,10 @@ TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError)
 
 @dataclass(slots=True)
 class UpstreamAnswer:
-    """A complete 2xx answer, spooled and read by `scan`. `headers` hold only what may go back.
+    """A complete 2xx answer, spooled. `headers` hold only what may go back.
 
-    `left_out` are the parameters of the request that this service does not take.
+    `facts` are what was read in it, or why nothing was. `left_out` are the parameters of the request that
+    this service does not take.
     """
 
     status: int
@@ -43,7 +44,13 @@ class UpstreamAnswer:
     length: int
     request_id: str | None
     left_out: list[str]
-    scan: AnswerScan
+    media_type: str
+    facts: Delivered | UnreadableAnswer
+
+    @property
+    def failure(self) -> Rejected | OutcomeUnknown | None:
+        """What an error in place of pictures means for the work, where the answer is one."""
+        return error_in_success(self.facts.error) if isinstance(self.facts, ErrorAnswer) else None
 
     def read(self) -> bytes:
         """The whole body, from its start."""
@@ -104,6 +111,7 @@ async def spooled(response: httpx.Response, max_bytes: int, left_out: list[str])
                 raise OutcomeUnknown("The image service's answer is larger than allowed.")
             body.write(chunk)
             scan.feed(chunk)
+        facts = _facts(scan, body)
     except BaseException:
         body.close()
         raise
@@ -114,8 +122,16 @@ async def spooled(response: httpx.Response, max_bytes: int, left_out: list[str])
         length=length,
         request_id=request_id_of(response),
         left_out=left_out,
-        scan=scan,
+        media_type=media_type,
+        facts=facts,
     )
+
+
+def _facts(scan: AnswerScan, body: IO[bytes]) -> Delivered | UnreadableAnswer:
+    try:
+        return scan.delivered(body)
+    except UnreadableAnswer as unreadable:
+        return unreadable
 
 
 def headers_back(response: httpx.Response) -> list[tuple[str, str]]:

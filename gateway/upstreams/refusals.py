@@ -6,6 +6,7 @@ is not sure of is `OutcomeUnknown`. Messages that go on to clients are cut and s
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,16 @@ TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 AMBIGUOUS = frozenset({408, 502, 504})
 """Something between us and the work gave up waiting for it."""
+CLIENT_ERRORS = range(400, 500)
+THREE_DIGITS = re.compile(r"[1-9][0-9]{2}")
+REFUSED_CODES = frozenset(
+    {
+        "content_filter", "content_policy_violation", "contentfilter", "image_content_policy_violation",
+        "insufficient_quota", "invalid_api_key", "invalid_image", "invalid_prompt", "model_not_found",
+        "moderation_blocked", "rate_limit_exceeded",
+    }
+)  # fmt: skip
+"""Codes by which services say that they did not do what was asked."""
 OVERLOAD_CODES = frozenset({"overloaded", "overloaded_error", "server_overloaded", "capacity_exceeded"})
 
 TRANSPORT_ERRORS = (httpx.HTTPError, aiohttp.ClientError)
@@ -76,6 +87,20 @@ def _error_object(body: bytes, deployment: Deployment) -> dict[str, Any]:
         "param": plain(error.get("param")),
         "code": plain(error.get("code")),
     }
+
+
+def error_in_success(error: object) -> Rejected | OutcomeUnknown:
+    """The meaning of an error that came under a status of success, as some services send it.
+
+    Only a code or a type that speaks of the request itself says that nothing ran.
+    """
+    named = error if isinstance(error, dict) else {}
+    code = named.get("code")
+    status = int(code) if isinstance(code, int | str) and THREE_DIGITS.fullmatch(str(code)) else None
+    refused = status is not None and status in CLIENT_ERRORS and status not in AMBIGUOUS
+    if refused or str(code).lower() in REFUSED_CODES or named.get("type") == "invalid_request_error":
+        return Rejected("The image service refused the request.", status=status or 400, error=named)
+    return OutcomeUnknown("The image service answered with an error under a status of success.")
 
 
 def scrubbed(message: str, deployment: Deployment) -> str:

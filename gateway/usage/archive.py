@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
 from gateway.usage.record import UNCERTAIN, decode
+from gateway.usage.turns import begin_turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -147,6 +148,11 @@ class Archive:
         last = rows[-1]
         known = last.kind != "expire" and decode(last.record).outcome not in UNCERTAIN
         return Ended(central, known)
+
+    async def supersede(self, org: str, turn: str) -> None:
+        """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts."""
+        async with self._database.writing() as connection:
+            await begin_turn(self._database, connection, org, turn)
 
     async def endings(self, org: str, since_ms: int) -> list[Ending]:
         """Every hold with an entry since then (UTC epoch ms), with the sums of all its entries."""

@@ -40,6 +40,9 @@ class Amounts(NamedTuple):
     def plus(self, other: Amounts) -> Amounts:
         return Amounts(*(mine + its for mine, its in zip(self, other, strict=True)))
 
+    def less(self, other: Amounts) -> Amounts:
+        return Amounts(*(mine - its for mine, its in zip(self, other, strict=True)))
+
 
 NOTHING = Amounts(0, 0, 0, 0)
 

@@ -1,9 +1,10 @@
 """The journal consumer: entries leave Redis for SQL, each exactly once.
 
 An entry is deleted from Redis only after the SQL transaction that holds it; until then it stays pending and
-is delivered again, and SQL knows it by org, stream and entry id. Entries of a consumer that died are claimed
-after `CLAIM_IDLE_MS`. An entry that nobody can read goes to `journal_rejects` and blocks nothing. Refuses to
-know what an entry means (`entries`) and how it is counted (`storing`).
+is delivered again, and SQL knows it by org, stream and entry id. What was read from a server that a replica
+has replaced meanwhile is not stored (`turns`). Entries of a consumer that died are claimed after
+`CLAIM_IDLE_MS`. An entry that nobody can read goes to `journal_rejects` and blocks nothing. Refuses to know
+what an entry means (`entries`) and how it is counted (`storing`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.exc import DataError, IntegrityError
 
 from gateway.errors import StoreError
-from gateway.store.keyspace import CONSUMER_GROUP, ORGS, journal_key, refusals_key
+from gateway.store.keyspace import CONSUMER_GROUP, ORGS, journal_key, meta_key, refusals_key
 from gateway.usage.entries import JOURNAL, REFUSALS, Entry, Unreadable, read_entry
 from gateway.usage.storing import store_entries, store_reject
 
@@ -127,18 +128,18 @@ class JournalConsumer:
         waiting = list(orgs)
         while waiting:
             full = []
-            for org, answer in zip(waiting, await self._read(waiting, start), strict=True):
+            for org, (turn, answer) in zip(waiting, await self._read(waiting, start), strict=True):
                 longest = 0
                 for stream, delivered in answer.items():
-                    drained += await self._store(org, stream, delivered)
+                    drained += await self._store(org, stream, delivered, turn)
                     longest = max(longest, len(delivered))
                 if longest >= (1 if start == OWN else BATCH):
                     full.append(org)
             waiting = full
         return drained
 
-    async def _read(self, orgs: Sequence[str], start: str) -> list[dict[str, Delivered]]:
-        """One read per org, since an org is one slot; all of them in one round trip."""
+    async def _read(self, orgs: Sequence[str], start: str) -> list[tuple[str, dict[str, Delivered]]]:
+        """One read per org, since an org is one slot; all in one round trip, each with its server's turn."""
         pipeline = self._redis.pipeline(transaction=False)
         for org in orgs:
             keys = list(_keys(org).values())
@@ -147,13 +148,17 @@ class JournalConsumer:
             pipeline.execute_command(
                 "XREADGROUP", *group, *keys, *(start for _ in keys), **{NEVER_DECODE: True}
             )
+            pipeline.hget(meta_key(org), "turn")
         answers = await pipeline.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception):
                 # The streams may be gone with their groups: look again before the next read.
                 self._grouped.clear()
                 raise answer
-        return [_by_stream(org, answer) for org, answer in zip(orgs, answers, strict=True)]
+        return [
+            (turn or "", _by_stream(org, answer))
+            for org, answer, turn in zip(orgs, answers[::2], answers[1::2], strict=True)
+        ]
 
     async def _claim(self, orgs: Sequence[str]) -> int:
         """Take over and store what a consumer was given and did not finish."""
@@ -162,18 +167,25 @@ class JournalConsumer:
             for stream, key in _keys(org).items():
                 cursor = b"0-0"
                 while True:
-                    cursor, delivered, *_ = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    pipeline = self._redis.pipeline(transaction=False)
+                    pipeline.execute_command(
                         "XAUTOCLAIM",
                         *(key, CONSUMER_GROUP, self._name, self._claim_idle_ms, cursor, "COUNT", BATCH),
                         **{NEVER_DECODE: True},
                     )
-                    claimed += await self._store(org, stream, _delivered(delivered))
+                    pipeline.hget(meta_key(org), "turn")
+                    (cursor, delivered, *_), turn = await pipeline.execute()
+                    claimed += await self._store(org, stream, _delivered(delivered), turn or "")
                     if cursor == b"0-0":
                         break
         return claimed
 
-    async def _store(self, org: str, stream: str, delivered: Delivered) -> int:
-        """Commit to SQL, then acknowledge and delete in Redis."""
+    async def _store(self, org: str, stream: str, delivered: Delivered, turn: str) -> int:
+        """Commit to SQL, then acknowledge and delete in Redis.
+
+        Raises `Superseded` when the server that had the entries has been replaced: the next reads go to its
+        successor, which delivers again what it has of them.
+        """
         if not delivered:
             return 0
         entries = []
@@ -186,7 +198,7 @@ class JournalConsumer:
             except Unreadable as error:
                 await self._reject(org, stream, entry_id, fields, str(error))
         raw = dict(delivered)
-        stored = await self._commit(org, entries, raw)
+        stored = await self._commit(org, entries, raw, turn)
         key, ids = _keys(org)[stream], list(raw)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.xack(key, CONSUMER_GROUP, *ids)
@@ -194,15 +206,15 @@ class JournalConsumer:
             await pipeline.execute()
         return stored
 
-    async def _commit(self, org: str, entries: list[Entry], raw: Mapping[str, Fields]) -> int:
+    async def _commit(self, org: str, entries: list[Entry], raw: Mapping[str, Fields], turn: str) -> int:
         if not entries:
             return 0
         try:
-            return await store_entries(self._database, org, entries)
+            return await store_entries(self._database, org, entries, turn=turn)
         except (DataError, IntegrityError) as error:
             # Some value is not to the database's liking: find the entry, so that it cannot hold up others.
             if len(entries) > 1:
-                return sum([await self._commit(org, [entry], raw) for entry in entries])
+                return sum([await self._commit(org, [entry], raw, turn) for entry in entries])
             entry = entries[0]
             reason = f"not accepted by SQL ({type(error).__name__})"
             await self._reject(org, entry.stream, entry.entry_id, raw[entry.entry_id], reason)

@@ -27,7 +27,9 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Everything that `GET /eco/v1/requests/{id}` shows about one request but for its time and its charge.
 
     `footprint` is the output of `footprint_json`: quantities with low, central and high, method, factors.
-    `basis` is `settled` when it comes from what came back, else `estimate`. `decision` is one of the
+    `basis` is `settled` when it comes from what came back, else `estimate`. `usage_basis` is `reported` when
+    the service said what the work took, `estimated` when its answer did not (the images that came back are
+    counted all the same), and absent when nothing is charged. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
     chosen. `downgrade` maps a changed field to what was `asked` and what it `got`. `retry_of` is the request
     that this one repeats, by the client's own count and the same body.
@@ -59,6 +61,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     policies: list[dict[str, Any]] = []
     attempts: list[Attempt] = []
     usage: dict[str, Any] | None = None
+    usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
     retry_of: str | None = None

@@ -1,8 +1,8 @@
 """Journal entries into SQL: each counted once, in one transaction with the request that it belongs to.
 
 Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, at every
-commit, whatever was delivered twice. Knows how a request's row follows from its entries; it does not know
-where the entries come from.
+commit, whatever was delivered twice or posted to two servers of the store (`endings`, `turns`). Knows how a
+request's row follows from its entries; it does not know where the entries come from.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from gateway.store.tables import journal, journal_rejects, postings, requests
-from gateway.usage.entries import Amounts
+from gateway.usage.endings import Ended
+from gateway.usage.entries import JOURNAL, Amounts
 from gateway.usage.record import Record, decode
+from gateway.usage.turns import begin_turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,17 +55,16 @@ class Request:
         )
 
 
-async def store_entries(database: Database, org: str, entries: Sequence[Entry]) -> int:
+async def store_entries(database: Database, org: str, entries: Sequence[Entry], *, turn: str = "") -> int:
     """Store the entries of one org that are not stored yet; answers how many those were.
 
-    Raises `StoreError` when the database does not answer, and another SQLAlchemy error for a value that it
-    does not take; then nothing is stored.
+    `turn` is that of the server from which they were read. Raises `Superseded`, which is a `StoreError`, when
+    another one has its turn since; `StoreError` when the database does not answer, and another SQLAlchemy
+    error for a value that it does not take; then nothing is stored.
     """
     async with database.writing() as connection:
-        if database.is_postgresql:
-            # One writer per org at a time: rows are read, summed and written back. SQLite has one anyway.
-            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(org))))
-        fresh = await _unknown(connection, org, entries)
+        await begin_turn(database, connection, org, turn)
+        fresh = await _counting(connection, org, await _unknown(connection, org, entries))
         if not fresh:
             return 0
         await connection.execute(journal.insert(), [_journal_row(entry) for entry in fresh])
@@ -71,7 +72,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry]) 
         if posted:
             await connection.execute(postings.insert(), posted)
         known = await _requests(connection, org, {entry.request_id for entry in fresh})
-        for entry in sorted(fresh, key=lambda entry: entry.at_ms):
+        for entry in fresh:
             before = known.get(entry.request_id)
             known[entry.request_id] = _first(entry) if before is None else before.with_entry(entry)
         rows = [_request_row(request) for request in known.values()]
@@ -115,6 +116,40 @@ async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entr
     )
     stored = {(row.stream, row.entry_id) for row in await connection.execute(query)}
     return [entry for entry in entries if (entry.stream, entry.entry_id) not in stored]
+
+
+async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries as they count beside those that are stored for the same holds, oldest first."""
+    posted = {entry.hold for entry in entries if entry.stream == JOURNAL}
+    amounts = [
+        journal.c[f"{bound}_{name}"].label(f"{bound}_{name}")
+        for bound in ("central", "high")
+        for name in Amounts._fields
+    ]
+    query = select(journal.c.hold, journal.c.kind, *amounts).where(
+        journal.c.org == org, journal.c.stream == JOURNAL, journal.c.hold.in_(posted)
+    )
+    ended: dict[str, Ended] = {}
+    for row in await connection.execute(query) if posted else ():
+        central, high = (
+            Amounts(*(getattr(row, f"{bound}_{name}") for name in Amounts._fields))
+            for bound in ("central", "high")
+        )
+        before = ended.get(row.hold, Ended())
+        ended[row.hold] = Ended(
+            before.kinds | {row.kind}, before.central.plus(central), before.high.plus(high)
+        )
+    counting = []
+    for entry in sorted(entries, key=lambda entry: entry.at_ms):
+        if entry.stream != JOURNAL:
+            counting.append(entry)
+            continue
+        before = ended.get(entry.hold, Ended())
+        counts = before.counts(entry)
+        if counts is not None:
+            ended[entry.hold] = before.after(counts)
+            counting.append(counts)
+    return counting
 
 
 async def _requests(connection: AsyncConnection, org: str, ids: set[str]) -> dict[str, Request]:

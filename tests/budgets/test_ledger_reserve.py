@@ -248,7 +248,7 @@ async def test_a_refusal_is_kept_for_review_and_counts_nothing(ledger: Ledger, r
 async def test_refusals_that_nobody_reads_do_not_pile_up(ledger: Ledger, redis: Redis) -> None:
     refuse = Script.load("refuse")
     for n in range(400):
-        await refuse.run(redis, ["eg:{acme}:refusals"], [f"h{n}", RECORD, 100])
+        await refuse.run(redis, ["eg:{acme}:refusals", "eg:{acme}:alerts"], [f"h{n}", RECORD, 100, "[]"])
 
     assert 100 <= await redis.xlen("eg:{acme}:refusals") <= 200
 

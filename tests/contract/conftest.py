@@ -1,7 +1,17 @@
-"""The suite drives clients that `make contract` installs; without them it is not collected."""
+"""What needs the clients that `make contract` installs is not collected without them; the rest always is."""
 
 from __future__ import annotations
 
 import os
 
-collect_ignore_glob = [] if "ECOGATE_CONTRACT" in os.environ else ["test_*.py"]
+import pytest
+
+from tests.contract.behind import SECRET
+
+collect_ignore_glob = [] if "ECOGATE_CONTRACT" in os.environ else ["test_clients*.py", "test_aimock.py"]
+
+
+@pytest.fixture(autouse=True)
+def _credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the scripted service, as deployments refer to it."""
+    monkeypatch.setenv("SCRIPTED_KEY", SECRET)

@@ -41,4 +41,4 @@ async def test_f21_a_request_cancelled_at_any_step_leaves_nothing_held(tmp_path:
 
         await until(idle)
         # One that left between the mark and the first byte is charged: nobody can know.
-        await assert_exact(store, tmp_path / "data", [images], unknown=STEPS)
+        await assert_exact(store.redis, tmp_path / "data", [images], unknown=STEPS)

@@ -65,7 +65,7 @@ async def test_f14_work_in_flight_of_killed_gateways_is_charged_as_it_was_held(
         ) as gateway:
             assert await ask(gateway) in {200, 503}
             # A hold may be marked whose request had not left yet: charged, since nobody can know.
-            await assert_exact(store, home / "data", [images], unknown=60)
+            await assert_exact(store.redis, home / "data", [images], unknown=60)
 
 
 @pytest.mark.long
@@ -134,7 +134,7 @@ async def test_f16_sigterm_finishes_what_is_in_flight(tmp_path: Path, store: Sto
 
         assert await asyncio.gather(*asking) == [200] * 30
         assert await gateway.ended() == 0
-        await assert_exact(store, home / "data", [images])
+        await assert_exact(store.redis, home / "data", [images])
 
 
 @pytest.mark.long

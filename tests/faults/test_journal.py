@@ -94,7 +94,7 @@ async def test_settlements_of_a_gateway_that_dies_while_the_store_is_away_are_po
         store.proxy.flow()
         store.proxy.reset_all()
         async with gateway_process(home, services, budgets=PLENTY, **shared):
-            await assert_exact(store, home / "data", [images])
+            await assert_exact(store.redis, home / "data", [images])
             with contextlib.suppress(TimeoutError):
                 await until(lambda: _empty(home / "data" / "unposted"), within_s=10)
             assert await _empty(home / "data" / "unposted")

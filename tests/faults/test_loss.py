@@ -19,7 +19,8 @@ from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
-from tests.budgets.ledger_builders import ORG, charge, counter, stored
+from gateway.usage.turns import Superseded
+from tests.budgets.ledger_builders import ORG, charge, counter, end_lease, stored
 from tests.faults.proxy import FaultProxy
 from tests.faults.world import PLENTY, assert_exact, load, store_running, until
 from tests.processes import free_port
@@ -161,6 +162,96 @@ async def test_an_ending_that_a_replica_lacks_is_taken_from_sql(redis: Redis, da
     assert (await audit(redis, Archive(database), ORG)).differences == ()
 
 
+async def take_over(redis: Redis, before: dict[str, bytes]) -> None:
+    """Another server has the ledger from now on, as it was when `before` was dumped."""
+    await redis.flushall()
+    for key, value in before.items():
+        await redis.restore(key, 0, value)
+    await redis.hset(OrgKeys(ORG).meta, "run", "the-server-before")
+
+
+async def in_sql(database: Database) -> list[int]:
+    return [spent.amounts.energy_uwh for spent in (await Archive(database).spent(ORG)).values()]
+
+
+@pytest.mark.parametrize("reader_is_late", [True, False])
+async def test_an_ending_that_a_consumer_had_in_hand_when_a_replica_took_over_counts_once(
+    redis: Redis, database: Database, *, reader_is_late: bool
+) -> None:
+    """The old server's entry was read, the replica never had it, and its gateway sends the ending again.
+
+    Its reader comes back before SQL hears of the new server's entry, or after it.
+    """
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    reader, other = JournalConsumer(redis, database), JournalConsumer(redis, database)
+    await other.drain_once()
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await reader._orgs()
+    [(turn, delivered)] = await reader._read([ORG], ">")
+    assert len(delivered["journal"]) == 1
+
+    await take_over(redis, before)
+    await ledger.expire_due()
+    assert ledger.take_changed() == {ORG}
+    assert await ledger.adopt_endings(ORG) == 0
+    assert (await ledger.settle(ORG, "h1", charge(7), RECORD, [BUDGET])).kind == "commit"
+    if reader_is_late:
+        await other.drain_once()
+    with pytest.raises(Superseded):
+        await reader._store(ORG, "journal", delivered["journal"], turn)
+    await reader.drain_once()
+    await other.drain_once()
+
+    assert (await stored(redis, BUDGET))["s1"] == 7
+    assert await in_sql(database) == [7]
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_an_ending_that_is_sent_again_before_sql_is_asked_counts_once(
+    redis: Redis, database: Database
+) -> None:
+    """SQL has the ending already, and its gateway posts it to the replica before anyone compares the two."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    await take_over(redis, before)
+
+    assert (await ledger.settle(ORG, "h1", charge(7), RECORD, [BUDGET])).kind == "commit"
+    await ledger.expire_due()
+    assert await ledger.adopt_endings(ORG) == 0
+    assert await JournalConsumer(redis, database).drain_once() == 0
+
+    assert (await stored(redis, BUDGET))["s1"] == 7
+    assert await in_sql(database) == [7]
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
+    redis: Redis, database: Database
+) -> None:
+    """The settling gateway died with the old server, so the replica lets the lease end; SQL knows better."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    await ledger.dispatch(ORG, "h1", RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    await take_over(redis, before)
+    await end_lease(redis, "h1")
+
+    assert await ledger.expire_due() == 1
+    assert await ledger.adopt_endings(ORG) == 1
+    assert await JournalConsumer(redis, database).drain_once() == 0
+
+    assert (await stored(redis, BUDGET))["s1"] == 7
+    assert await in_sql(database) == [7]
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
 async def test_another_server_admits_nothing_during_the_time_of_grace(
     redis: Redis, database: Database
 ) -> None:
@@ -200,7 +291,7 @@ async def test_f10_a_flushed_store_is_rebuilt_while_work_is_in_flight(tmp_path: 
 
         await until(admits, within_s=30)
         assert time.monotonic() - began < 30
-        await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
+        await assert_exact(store.redis, tmp_path / "data", list(gateway.standins.values()))
 
 
 async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> None:
@@ -227,7 +318,7 @@ async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> 
 
         assert set(tally.statuses) <= {200, 503}
         assert tally.count(200) >= 15
-        await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
+        await assert_exact(replica.redis, tmp_path / "data", list(gateway.standins.values()))
         assert (await gateway.admin.get("/readyz")).status_code == 200
 
 

@@ -31,7 +31,7 @@ async def gateway(tmp_path: Path, store: Store) -> AsyncIterator[Gateway]:
 
 
 async def exact(gateway: Gateway, store: Store, tmp_path: Path) -> None:
-    await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
+    await assert_exact(store.redis, tmp_path / "data", list(gateway.standins.values()))
 
 
 @pytest.mark.long

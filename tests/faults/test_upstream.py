@@ -73,7 +73,7 @@ async def test_f13_every_broken_answer_is_one_clear_error_and_one_charge(
 
         assert set(answers.statuses) == {status}
         assert len(gateway.generations()) == 3  # never sent again
-        await assert_exact(store, tmp_path / "data", list(gateway.standins.values()))
+        await assert_exact(store.redis, tmp_path / "data", list(gateway.standins.values()))
 
 
 @pytest.mark.parametrize("cut_after", [0, 40, 300])
@@ -89,7 +89,7 @@ async def test_f13_a_connection_cut_anywhere_in_the_answer_is_charged_and_not_se
 
             assert set(answers.statuses) == {502}
             assert len(images.standin.generations) == 3
-            await assert_exact(store, tmp_path / "data", [images])
+            await assert_exact(store.redis, tmp_path / "data", [images])
 
 
 async def test_f13_an_endless_answer_ends_at_the_limit(tmp_path: Path, store: Store) -> None:
@@ -115,7 +115,7 @@ async def test_f13_an_endless_answer_ends_at_the_limit(tmp_path: Path, store: St
 
             assert answer.status_code == 502
             assert answer.headers["x-should-retry"] == "false"
-            await assert_exact(store, tmp_path / "data", [], unknown=1)
+            await assert_exact(store.redis, tmp_path / "data", [], unknown=1)
 
 
 @pytest.mark.long
@@ -140,4 +140,4 @@ async def test_f20_clients_that_hang_up_at_random_are_charged_once(tmp_path: Pat
 
         await until(idle)
         # One that left between the mark and the first byte is charged: nobody can know.
-        await assert_exact(store, tmp_path / "data", [images], unknown=10)
+        await assert_exact(store.redis, tmp_path / "data", [images], unknown=10)

@@ -147,7 +147,7 @@ async def charged(database: Database, org: str = ORG, budget: str = "everyone") 
 
 
 async def assert_exact(
-    store: Store, directory: Path, services: list[Running], *, org: str = ORG, unknown: int = 0
+    redis: Redis, directory: Path, services: list[Running], *, org: str = ORG, unknown: int = 0
 ) -> None:
     """I2, I3 and I17 hold, nothing is held, and exactly what the services made is charged.
 
@@ -155,7 +155,7 @@ async def assert_exact(
     """
     database = await open_database(None, directory)
     try:
-        found = await quiet(store.redis, database, org)
+        found = await quiet(redis, database, org)
         assert found.differences == ()
         made = sum(int((one.json or {}).get("n", 1)) for s in services for one in s.standin.generations)
         assert made <= await charged(database, org) <= made + unknown

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.images.answer import UnreadableAnswer, read_answer
+from gateway.images.answer import ErrorAnswer, UnreadableAnswer, read_answer
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> str:
@@ -74,6 +74,38 @@ def test_usage_in_other_shapes_is_kept_as_numbers_and_is_no_token_count() -> Non
     assert delivered.usage == {"prompt_tokens": 3, "cost": 0.01}
 
 
+STAGES: list[tuple[dict[str, float], float | None]] = [
+    # With the profiler on: one run, with its parts inside it, and the stage's time in milliseconds.
+    ({"FluxPipeline.forward": 3.5, "FluxPipeline.diffuse": 3.1, "FluxPipeline.text_encoder.forward": 0.1,
+      "queue_wait_ms": 2.0, "preprocess_ms": 1.5, "stage_0_gen_ms": 3621.0}, 3.5),
+    # With the profiler off there is only the time from a stage's queue to its end, waiting included.
+    ({"queue_wait_ms": 9000.0, "stage_0_gen_ms": 12_621.0}, None),
+    # Two stages: the pipeline's run is only a part of the work.
+    ({"GlmImagePipeline.forward": 5.8, "stage_0_gen_ms": 19_010.0, "stage_1_gen_ms": 5_850.0}, None),
+    ({"GlmImagePipeline.forward": 5.8, "ar_stage_0": 19.0, "stage_1_gen_ms": 5_850.0}, None),
+    ({"FluxPipeline.diffuse": 3.1}, None),
+    ({}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stages", "seconds"), STAGES)
+def test_compute_time_is_that_of_the_one_run_of_the_pipeline(
+    stages: dict[str, float], seconds: float | None
+) -> None:
+    body = answer(data=[{"b64_json": picture(64, 64)}], metrics={"stage_durations": stages})
+
+    delivered = read_answer(body)
+
+    assert delivered.service_seconds == seconds
+    assert delivered.says_what_it_took is (seconds is not None)
+
+
+def test_the_seconds_of_a_worker_are_compute_time() -> None:
+    delivered = read_answer(answer(data=[{"b64_json": picture(64, 64)}], inference_time_s=2.5))
+
+    assert delivered.service_seconds == 2.5
+
+
 def test_a_broken_picture_has_no_size_and_is_still_a_picture() -> None:
     delivered = read_answer(answer(data=[{"b64_json": "!!! not base64 !!!"}, {"b64_json": "aGVsbG8="}]))
 
@@ -86,6 +118,17 @@ def test_a_broken_picture_has_no_size_and_is_still_a_picture() -> None:
 def test_what_is_no_images_answer_is_unreadable(body: bytes) -> None:
     with pytest.raises(UnreadableAnswer):
         read_answer(body)
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": []}, {"data": [{}]}])
+def test_an_error_in_place_of_pictures_is_told_apart(data: dict[str, Any]) -> None:
+    with pytest.raises(ErrorAnswer) as error:
+        read_answer(answer(error={"code": 502}, **data))
+
+    assert error.value.error == {"code": 502}
+    assert read_answer(answer(error={"code": 502}, data=[{"url": "u"}])).images == 1
+    with pytest.raises(UnreadableAnswer, match="no images"):
+        read_answer(answer(error=None))
 
 
 @given(st.binary(max_size=300))

@@ -22,6 +22,7 @@ from tests.running import GENERATIONS, MODEL, budget, gateway_running
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.demo.answers import UsageFamily
 
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat as an action figure", "size": "512x512"}
 
@@ -221,6 +222,32 @@ async def test_an_error_of_the_service_is_passed_on_and_not_charged_or_tried_els
         assert (await budgets_of(client))["images"]["used"] == 0
 
 
+@pytest.mark.parametrize(
+    ("code", "outcome", "charged"), [(500, "unknown", 1), (408, "unknown", 1), (429, "rejected", 0)]
+)
+async def test_an_error_under_a_status_of_success_goes_on_and_is_no_success(
+    tmp_path: Path, redis_url: str, code: int, outcome: str, charged: int
+) -> None:
+    """It is charged unless it says that nothing ran."""
+    async with gateway_running(tmp_path, redis_url, budgets=[budget()]) as gateway:
+        client = await gateway.member()
+        headers = {"ecogate-include": "footprint"}
+
+        answer = await client.post(
+            GENERATIONS, json=ASK | {"standin_fault": f"success_error:{code}"}, headers=headers
+        )
+
+        assert answer.status_code == 200
+        assert answer.json() == {"error": {"message": "Provider returned error", "code": code}}
+        assert ("ecogate-energy-wh" in answer.headers) is bool(charged)
+        record = await recorded(client, answer.headers["x-request-id"])
+        assert (record["outcome"], record["status"], record["images"]) == (outcome, 200, charged)
+        assert [attempt["outcome"] for attempt in record["attempts"]] == [outcome]
+        images = (await budgets_of(client))["images"]
+        assert (images["used"], images["held"]) == (charged, 0)
+        assert 'outcome="upstream_error"' in (await gateway.admin.get("/metrics")).text
+
+
 @pytest.mark.parametrize("fault", ["reset", "cut", "malformed", "wrong_shape", "html"])
 async def test_an_answer_that_cannot_be_trusted_is_charged_and_not_tried_elsewhere(
     tmp_path: Path, redis_url: str, fault: str
@@ -275,6 +302,25 @@ async def test_an_answer_without_images_is_charged_as_held(tmp_path: Path, redis
 
         assert (answer.status_code, answer.headers["ecogate-basis"]) == (200, "estimate")
         assert (await budgets_of(client))["images"]["used"] == 3
+
+
+@pytest.mark.parametrize(("usage", "basis"), [("none", "estimated"), ("tokens", "reported")])
+async def test_the_record_says_whether_the_service_reported_what_it_took(
+    tmp_path: Path, redis_url: str, usage: UsageFamily, basis: str
+) -> None:
+    zones = {"SE": StandInSettings(zone="SE", usage=usage)}
+    async with gateway_running(tmp_path, redis_url, zones=zones) as gateway:
+        client = await gateway.http(await gateway.key())
+        body = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
+
+        whole = await client.post(GENERATIONS, json=body)
+        streamed = await client.post(GENERATIONS, json={**body, "stream": True})
+        failed = await client.post(GENERATIONS, json={**body, "standin_fault": "reset"})
+        bad = await client.post(GENERATIONS, json={**body, "standin_fault": "content_policy"})
+
+        answers = (whole, streamed, failed, bad)
+        records = [await recorded(client, one.headers["x-request-id"]) for one in answers]
+        assert [one["usage_basis"] for one in records] == [basis, basis, "estimated", None]
 
 
 async def test_a_larger_picture_than_asked_costs_more(tmp_path: Path, redis_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.errors import StoreAway, StoreError
-from gateway.store.connection import MAX_CONNECTIONS, check_server, connect
+from gateway.store.connection import MAX_CONNECTIONS, ServerWatch, check_server, connect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,28 @@ async def test_more_calls_than_connections_wait_for_their_turn(redis: Redis) -> 
 
 
 async def test_our_own_server_is_good_enough(redis: Redis) -> None:
-    await check_server(redis)
+    assert abs(await check_server(redis)) < 5
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "alarm", "trouble"),
+    [(4, False, False), (-6, True, False), (3600, True, False), (-25_000, True, True), (86_400, True, True)],
+)
+async def test_clocks_that_differ_are_told_and_those_of_another_day_admit_nothing(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, *, ahead_s: int, alarm: bool, trouble: bool
+) -> None:
+    told: list[float] = []
+    watch = ServerWatch(redis, looked=told.append)
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() - ahead_s)
+
+    await watch.look()
+
+    assert told == [pytest.approx(ahead_s, abs=3)]
+    assert (watch.clock_alarm is not None, watch.trouble is not None) == (alarm, trouble)
+    monkeypatch.setattr(time, "time", right)
+    await watch.look()
+    assert (watch.clock_alarm, watch.trouble) == (None, None)
 
 
 async def test_a_server_that_may_evict_budgets_is_refused(redis: Redis) -> None:

@@ -119,7 +119,7 @@ async def test_the_newest_record_stays_when_entries_arrive_in_the_wrong_order(
 ) -> None:
     newer = record(outcome="delivered")
     consumer = JournalConsumer(redis, database)
-    await append(redis, newer, at=2000)
+    await append(redis, newer, at=2000, kind="late")
     await consumer.drain_once()
     await append(redis, record(id=newer.id, outcome="expired"), at=1000, kind="expire")
 
@@ -270,8 +270,8 @@ async def test_an_interrupted_consumer_begins_with_what_it_was_given(
 
 async def test_consumers_side_by_side_count_each_entry_once(redis: Redis, database: Database) -> None:
     settled = [record(id=f"req_{number % 40}") for number in range(200)]
-    for entry in settled:
-        await append(redis, entry)
+    for number, entry in enumerate(settled):
+        await append(redis, entry, hold=f"h{number}")
     consumers = [JournalConsumer(redis, database, claim_idle_ms=0) for _ in range(3)]
 
     for _ in range(3):
@@ -399,7 +399,7 @@ async def test_the_sum_in_sql_survives_consumers_that_are_cancelled_at_random(
     written = 0
     for delay_ms in range(0, 40, 2):
         for _ in range(5):
-            await append(redis, record(id=f"req_{written % 7}"))
+            await append(redis, record(id=f"req_{written % 7}"), hold=f"h{written}")
             written += 1
         task = asyncio.create_task(JournalConsumer(redis, sqlite_database, claim_idle_ms=0).drain_once())
         await asyncio.sleep(delay_ms / 1000)

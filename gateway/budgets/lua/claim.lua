@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- claim: bring back the claim of a hold that another server, or a rebuilt ledger, lacks.
--- KEYS  1 claim
--- ARGV  1 hold id   2 fingerprint of its request   3 how long the claim lives (ms)
--- Returns {"claimed" | "known"}
--- Invariant: a claim that is there is left as it is.
+-- claim: take alerts that are due; who does not bring them to an end leaves them to others.
+-- KEYS  1 alerts
+-- ARGV  1 for how long they are ours (ms)   2 how many at most
+-- Returns {alert...}
+-- Invariant: an alert is with one gateway at a time, and stays in the queue until that one removes it.
 
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return { 'known' }
+local now = now_ms()
+local due = redis.call('ZRANGE', KEYS[1], '-inf', int(now), 'BYSCORE', 'LIMIT', '0', ARGV[2])
+for _, one in ipairs(due) do
+  redis.call('ZADD', KEYS[1], int(now + tonumber(ARGV[1])), one)
 end
-redis.call('HSET', KEYS[1], 'hold', ARGV[1], 'fingerprint', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return { 'claimed' }
+return due

@@ -1,11 +1,13 @@
 -- prelude: integers, amounts and counters, placed in front of every verb; it touches no key on its own.
 -- Amounts are vectors of four integers in the order energy (uWh), water (uL), carbon (ug CO2e), images.
--- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held.
+-- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held. Where its
+-- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount> of the last reserve, and what was alerted of them.
 -- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
 
 local DIMENSIONS = 4
 local MAX_STORED = 9007199254740991 -- 2^53 - 1: Lua's numbers are doubles
 local CLOCK_SLACK_MS = 2000
+local ALERTS_KEPT_MS = 86400000 -- longer than anybody tries to deliver one
 
 local function int(number)
   return string.format('%.0f', number) -- tostring() would say 9.007199254741e+15
@@ -60,9 +62,31 @@ local function write_counter(key, counter, lives_until)
   end
 end
 
+-- Queues an alert unless the counter's bucket has had this one: the same dimension, name and limit.
+local function alert(alerts, key, mark, about)
+  local now = now_ms()
+  if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then
+    about[#about + 1] = int(now)
+    redis.call('ZADD', alerts, int(now), cjson.encode(about))
+    redis.call('PEXPIRE', alerts, int(ALERTS_KEPT_MS))
+  end
+end
+
+local function alert_at_marks(alerts, key, row, counter)
+  local marks = redis.call('HGET', key, 'marks') or ''
+  for d, name, limit, amount in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+)') do
+    local spent, held = counter.spent[tonumber(d)], counter.held[tonumber(d)]
+    if spent >= tonumber(amount) then
+      alert(alerts, key, d .. ':' .. name .. ':' .. limit,
+        { row[2], row[3], row[4], d, name, limit, int(spent), int(held) })
+    end
+  end
+end
+
 -- Moves every counter of a hold: `freed` leaves what is held, `spent` (signed) joins what is spent, both by
--- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun.
-local function move(counters, keys, freed, spent, foreseen, outlives_ms)
+-- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun; marks that are reached go
+-- to `alerts`, where the caller has one.
+local function move(counters, keys, freed, spent, foreseen, outlives_ms, alerts)
   local now = now_ms()
   for i, row in ipairs(counters) do
     local bound = row[5]
@@ -76,6 +100,9 @@ local function move(counters, keys, freed, spent, foreseen, outlives_ms)
       end
     end
     write_counter(keys[i], counter, math.max(tonumber(row[4]), now) + outlives_ms)
+    if alerts then
+      alert_at_marks(alerts, keys[i], row, counter)
+    end
   end
 end
 
@@ -113,14 +140,17 @@ end
 
 -- How long (ms) nothing may be admitted yet, because another server than last time runs this script: a replica
 -- that took over may lack holds and charges, which their gateways bring again meanwhile. 0 when all is well.
+-- Second, the turn that began when this server took over: a text that sorts behind those of earlier servers.
 local function grace_left(meta, grace_ms, now)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  local known = redis.call('HMGET', meta, 'run', 'grace')
-  if known[1] ~= run then
-    redis.call('HSET', meta, 'run', run, 'grace', int(now + grace_ms))
-    return grace_ms, run
+  local known = redis.call('HMGET', meta, 'run', 'grace', 'turn', 't')
+  if known[1] ~= run or not known[3] then
+    local before = tonumber(string.match(known[3] or '', '^%d+') or '0')
+    local turn = string.format('%016.0f-%s', math.max(now, tonumber(known[4] or '0'), before + 1), run)
+    redis.call('HSET', meta, 'run', run, 'grace', int(now + grace_ms), 'turn', turn)
+    return grace_ms, turn
   end
-  return math.max(0, tonumber(known[2] or '0') - now), run
+  return math.max(0, tonumber(known[2] or '0') - now), known[3]
 end
 
 local ZERO = { central = { 0, 0, 0, 0 }, high = { 0, 0, 0, 0 } }

@@ -5,7 +5,8 @@
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
--- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four]}],
+-- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four],
+--       "marks": [[dimension, name, limit as text, amount]...]}],
 --       "candidates": [{"central": [four], "high": [four]}],
 --       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
@@ -110,6 +111,13 @@ for i, wanted in ipairs(request.counters) do
       or int(wanted.limits[d] - counter.spent[d] - counter.held[d])
   end
   write_counter(counter.key, counter, counter.ends + tonumber(ARGV[3]))
+  local marks = {}
+  for m, mark in ipairs(wanted.marks) do
+    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4])
+  end
+  if #marks > 0 then
+    redis.call('HSET', counter.key, 'marks', table.concat(marks, ' '))
+  end
   rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.ends), wanted.bound }
 end
 local room_text = table.concat(room, ' ')

@@ -6,11 +6,12 @@ can be told. Refuses to know sockets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import InvalidRequest
+from gateway.images.request import STEP_NAMES
+from gateway.images.values import left_open
 from gateway.upstreams.bodies import Body, form_body, json_body
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment
 
 Fields = dict[str, Any]
+UNHEARD: tuple[tuple[frozenset[str], Fields], ...] = (
+    (frozenset({"size", "width", "height"}), {"width": None, "height": None}),
+    (frozenset(STEP_NAMES), {"steps": None}),
+    (frozenset({"quality"}), {"quality": None}),
+    (frozenset({"strength"}), {"strength": None}),
+    (frozenset({"true_cfg_scale"}), {"guidance_passes": None}),
+    (frozenset({"partial_images"}), {"partial_images": 0}),
+    (frozenset({"output_format"}), {"frames": 1}),
+)
+"""What a request means to a server that is sent none of these fields, though one was given."""
 
 
 def as_they_are(fields: Fields, _deployment: Deployment) -> Fields:
@@ -55,17 +66,8 @@ class Dialect:
         return self.form_edits if request.form is not None else self.json_edits
 
     def fields(self, request: ImageRequest, deployment: Deployment) -> tuple[Fields, list[str]]:
-        """The fields as they are sent, and the names of those that are left out.
-
-        Raises `InvalidRequest` when the deployment refuses unknown parameters and there are some.
-        """
+        """The fields as they are sent, and the names of those that are left out."""
         unknown = request.unknown_fields()
-        if unknown and deployment.unknown_params == "refuse":
-            raise InvalidRequest(
-                f"'{unknown[0]}' is not a parameter that this model accepts.",
-                code="unknown_parameter",
-                param=unknown[0] if unknown[0].isidentifier() else None,
-            )
         left_out = [
             name
             for name in request.fields
@@ -80,6 +82,17 @@ class Dialect:
         translated = self.translate(fields, deployment)
         lost = [name for name in fields if name not in translated and name not in self.renamed]
         return translated, [*left_out, *(name for name in lost if name != "model")]
+
+    def heard(self, request: ImageRequest, deployment: Deployment) -> ImageRequest:
+        """The request as the server hears it, which is what it costs: it decides what it is not sent."""
+        fields, left_out = self.fields(request, deployment)
+        heard: dict[str, Any] = {}
+        for names, instead in UNHEARD:
+            if not names.isdisjoint(left_out) and names.isdisjoint(fields):
+                heard |= instead
+        if isinstance(fields.get("quality"), str):
+            heard["quality"] = left_open(fields["quality"])
+        return replace(request, **heard) if heard else request
 
     def body(self, request: ImageRequest, deployment: Deployment) -> tuple[Body, list[str]]:
         """The body as it is sent, written anew from what was priced, and what was left out of it."""

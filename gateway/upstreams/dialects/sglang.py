@@ -1,4 +1,4 @@
-"""SGLang-diffusion: OpenAI's fields and its own beside them; reports its inference time."""
+"""SGLang-diffusion: OpenAI's fields and its own beside them; reports the seconds that its worker took."""
 
 from __future__ import annotations
 

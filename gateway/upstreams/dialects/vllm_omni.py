@@ -1,4 +1,4 @@
-"""vLLM-Omni: serves one model, refuses any other name, and reports the seconds of each stage."""
+"""vLLM-Omni: serves one model and refuses any other name; its profiler reports compute time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,94 @@
+"""Single servers of the budget store on loopback ports: to be stopped, their files cut, their time bent.
+
+The same program as the embedded store, without its supervisor: nothing starts them again but the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.store.connection import connect
+from gateway.store.server import find_server
+from tests.faults.world import until
+from tests.processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from redis.asyncio import Redis
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+def bent(**how: str) -> dict[str, str]:
+    """The environment of a program that sees another wall clock; `how` are libfaketime's own variables.
+
+    Its monotonic clock stays true, or every timeout would be wrong as well.
+    """
+    return {"LD_PRELOAD": FAKETIME, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1", **how}
+
+
+@dataclass
+class Server:
+    """A server that answers at `url`, with its files in `directory`."""
+
+    directory: Path
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> Redis:
+        return connect(self.url, timeout_ms=5000)
+
+    async def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                str(find_server()),
+                *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
+                *("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"),
+                *self.options,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
+        client = self.client()
+        try:
+            await until(lambda: answers(client))
+        finally:
+            await client.aclose()
+
+    async def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(how)
+        await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def server_running(
+    directory: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Server]:
+    server = Server(directory, options, environment or {})
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+async def answers(client: Redis) -> bool:
+    with contextlib.suppress(Exception):
+        return bool(await client.ping())
+    return False

@@ -202,6 +202,26 @@ async def test_of_fifty_that_take_over_a_released_claim_one_is_held(ledger: Ledg
     assert sum(isinstance(answer, Held) for answer in answers) == 1
 
 
+async def test_a_claim_that_another_request_took_meanwhile_is_not_taken_again(
+    ledger: Ledger, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both see that the first did not run; the second of them is slower."""
+    await first(ledger)
+    await ledger.release(ORG, "h1", RECORD)
+    faster = Ledger(redis, lease_s=60, timeout_ms=2000)
+    look = ledger.claims.look
+
+    async def overtaken(*seen: Any) -> Earlier:
+        found = await look(*seen)
+        if found.hold == "h1":
+            assert isinstance(await ask(faster, "h2"), Held)
+        return found
+
+    monkeypatch.setattr(ledger.claims, "look", overtaken)
+
+    assert await ask(ledger, "h3") == Earlier("h2", "running")
+
+
 @pytest.mark.parametrize(
     ("outcome", "became"),
     [("delivered", "charged"), ("no_images", "charged"), ("unknown", "unknown"), ("client_gone", "unknown")],

@@ -69,7 +69,7 @@ async def test_fifty_at_once_over_two_gateways_are_one(tmp_path: Path, store: St
             assert sorted(status or 0 for status, _ in answers) == [200] + [409] * 49
             assert {await ask(first), await ask(second)} == {(409, "idempotency_completed")}
             assert await ask(first, n=2) == (409, "idempotency_key_conflict")
-            await assert_exact(store, one_home / "data", [images])
+            await assert_exact(store.redis, one_home / "data", [images])
             assert len(images.standin.generations) == 1
 
 
@@ -94,7 +94,7 @@ async def test_a_reserve_whose_reply_is_lost_leads_to_one_call_and_one_charge(
             assert await until_told(client) == (200, None)
             assert await ask(client) == (409, "idempotency_completed")
             assert len(images.standin.generations) == 2
-        await assert_exact(store, home / "data", [images])
+        await assert_exact(store.redis, home / "data", [images])
 
 
 @pytest.mark.long
@@ -133,7 +133,7 @@ async def test_after_a_gateway_was_killed_another_one_does_it_only_if_it_surely_
         ):
             assert await until_told(client) == told
             assert len(images.standin.generations) == made
-            await assert_exact(store, home / "data", [images], unknown=1 - made)
+            await assert_exact(store.redis, home / "data", [images], unknown=1 - made)
 
 
 async def test_claims_that_a_lost_store_forgot_are_brought_back_with_their_requests(

@@ -10,7 +10,8 @@
     ├── UpstreamFailure           an attempt at an image service brought no answer
     │   ├── NotStarted            the work surely did not start: another deployment may be asked
     │   ├── Rejected              the service refused the request itself: nothing ran, nobody else is asked
-    │   └── OutcomeUnknown        sent, but nobody knows whether it ran: charged as held, never sent again
+    │   └── OutcomeUnknown        sent, but nobody knows whether it ran: charged as held
+    │       └── DeadlinePassed    the client would not wait any longer, which says nothing of the service
     └── ApiError                  an answer to the client in OpenAI's error shape
         ├── InvalidRequest        400 (or 413, 415): the request is malformed; nothing was sent or charged
         ├── NotAuthenticated      401
@@ -124,6 +125,13 @@ class OutcomeUnknown(UpstreamFailure):
     def __init__(self, message: str, *, timed_out: bool = False, status: int | None = None) -> None:
         super().__init__(message, status=status)
         self.timed_out = timed_out
+
+
+class DeadlinePassed(OutcomeUnknown):
+    """The client's deadline passed before the service answered; it may have run."""
+
+    def __init__(self) -> None:
+        super().__init__("The image service did not answer before the client's deadline.", timed_out=True)
 
 
 @dataclass(eq=False)

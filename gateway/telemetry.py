@@ -7,6 +7,7 @@ a client ever becomes one. Refuses to know HTTP frameworks; the caller brings an
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from gateway.footprint.quantities import Footprint
+    from gateway.routing.fleet import Fleet
 
 # GenAI conventions are still in development and moved repositories in 2026: the strings stand only here.
 OPERATION = "gen_ai.operation.name"
@@ -117,6 +119,22 @@ class Telemetry:
         )
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
+        )
+        self._leases = meter.create_counter(
+            "ecogate.leases",
+            description="Slots asked for: taken, busy, or unshared while the store does not answer",
+        )
+        self._circuits = meter.create_counter(
+            "ecogate.deployment.events", description="Ejections, returns and pauses of deployments"
+        )
+        self._in_use = meter.create_gauge(
+            "ecogate.deployment.in_use", description="Slots in use by all gateways"
+        )
+        self._left_out = meter.create_gauge(
+            "ecogate.deployment.left_out", description="1 while a deployment is ejected or paused"
+        )
+        self._shared = meter.create_gauge(
+            "ecogate.capacity.shared", description="0 while capacity is counted by this gateway alone"
         )
         self._would_refuse = meter.create_counter(
             "ecogate.unenforced",
@@ -221,6 +239,23 @@ class Telemetry:
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def lease(self, *, outcome: str) -> None:
+        """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""
+        self._leases.add(1, {"outcome": outcome})
+
+    def circuit(self, *, deployment: str, happened: str, why: str) -> None:
+        """Counts what happened to a deployment's circuit: both words are of closed sets."""
+        self._circuits.add(1, {"deployment": deployment, "event": happened, "why": why or "none"})
+
+    def fleet(self, fleet: Fleet) -> None:
+        """Shows how deployments stand, by their configured ids."""
+        now = time.monotonic()
+        for deployment, sight in fleet.sights.items():
+            self._in_use.set(sight.in_use, {"deployment": deployment})
+            out = sight.state_at(now) in {"ejected", "paused"}
+            self._left_out.set(int(out), {"deployment": deployment})
+        self._shared.set(int(fleet.shared))
 
     def alerted(self, *, result: str) -> None:
         """Counts an attempt: `delivered`, `failed` (tried again), `dead` or `withdrawn` by the policies."""

@@ -53,6 +53,20 @@ MUTANTS = (
         " + amounts[d] >",
         RESERVE,
     ),
+    Mutant(
+        "admits an unknown cost into a budget of cost",
+        "gateway/budgets/wire.py",
+        "0 if Dimension.COST in counter.limits else NO_LIMIT",
+        "NO_LIMIT",
+        RESERVE,
+    ),
+    Mutant(
+        "takes an unknown cost for none",
+        "gateway/budgets/amounts.py",
+        "(0, 1) if self.cost_uusd is None",
+        "(0, 0) if self.cost_uusd is None",
+        SETTLE,
+    ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(
         "reserves without a ledger", f"{LUA}/reserve.lua", "if not meta[1] then", "if false then", RESERVE

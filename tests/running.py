@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -102,6 +103,7 @@ async def gateway_running(
     deployment: Mapping[str, Any] | None = None,
     deployments: list[dict[str, Any]] | None = None,
     signals: Mapping[str, Any] | None = None,
+    routing: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of one stand-in per zone (SE and PL unless given)."""
@@ -119,12 +121,13 @@ async def gateway_running(
                 "location": {"provider": "self", "zone": zone, "pin": "region"},
                 "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
                 "defaults": {"steps": 28, "size": "1024x1024"},
-                **(deployment or {}),
+                **deepcopy(dict(deployment or {})),  # a shared mapping would be written as an alias
             }
             for zone, running in standins.items()
         ]
         file = directory / "deployments.yaml"
-        file.write_text(yaml.safe_dump({"deployments": listed, "signals": dict(signals or {})}))
+        rules = {"signals": dict(signals or {}), "routing": dict(routing or {})}
+        file.write_text(yaml.safe_dump({"deployments": listed, **rules}))
         policies = directory / "policies"
         policies.mkdir(exist_ok=True)
         (policies / "budgets.yaml").write_text(yaml.safe_dump({"timezone": "UTC", "budgets": budgets or []}))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "plan story failures dry_run account delivery",
+    "lifecycle/test_serve": "story failures dry_run account delivery",
     "lifecycle/test_streams": "annotation relay",
+    "lifecycle/test_slot": "seen",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
     "api/test_images": "bodies errors models serving",
@@ -26,6 +27,7 @@ THROUGH = {
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
     "upstreams/test_client": "answers bodies deployments refusals",
+    "upstreams/test_deployment_file": "routing_section rules",
     "upstreams/dialects/test_dialect": ("azure localai openai registry sdcpp together vllm_omni xinference"),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",

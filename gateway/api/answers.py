@@ -16,12 +16,14 @@ from gateway.usage.totals import Sum, UsageRow
 UWH_PER_WH = 1_000_000
 UL_PER_ML = 1_000
 UG_PER_G = 1_000_000
+UUSD_PER_USD = 1_000_000
 
 UNITS = {
     "energy_wh": "Wh of facility energy (PUE included)",
     "water_ml": "mL consumed, on site and at power plants",
     "carbon_g": "g CO2e, location-based use and embodied",
     "images": "images",
+    "cost_usd": "USD that operators pay, by declared prices or by what answers state",
 }
 METHOD = (
     "Sums of what the ledger charged for each request: central estimates, with 90 % bands added up as _range."
@@ -64,6 +66,7 @@ class RangeAnswer(msgspec.Struct, omit_defaults=True):
 class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged.
 
+    `cost_usd` is null where the cost of one of the requests is not known; `unpriced_requests` counts those.
     `retries` are requests that a client sent again by its own count, without an idempotency key.
     """
 
@@ -80,6 +83,8 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     water_ml_range: RangeAnswer
     carbon_g: float
     carbon_g_range: RangeAnswer
+    cost_usd: float | None
+    unpriced_requests: int
     basis: Literal["settled", "estimate", "mixed"] | None = None
 
 
@@ -103,12 +108,13 @@ class UsageAnswer(msgspec.Struct):
 
 
 class ChargeAnswer(msgspec.Struct):
-    """What budgets were charged."""
+    """What budgets were charged. `cost_usd` is null where nobody knows it."""
 
     energy_wh: float
     water_ml: float
     carbon_g: float
     images: int
+    cost_usd: float | None
 
 
 class EntryAnswer(msgspec.Struct):
@@ -194,6 +200,8 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         water_ml_range=_range(row.water_ul, UL_PER_ML),
         carbon_g=row.carbon_ug.central / UG_PER_G,
         carbon_g_range=_range(row.carbon_ug, UG_PER_G),
+        cost_usd=None if row.cost_uusd is None else row.cost_uusd / UUSD_PER_USD,
+        unpriced_requests=row.unpriced,
         basis=_basis(row),
     )
 
@@ -277,6 +285,7 @@ def _charge(amounts: Amounts) -> ChargeAnswer:
         water_ml=amounts.water_ul / UL_PER_ML,
         carbon_g=amounts.carbon_ug / UG_PER_G,
         images=amounts.images,
+        cost_usd=None if amounts.unpriced else amounts.cost_uusd / UUSD_PER_USD,
     )
 
 

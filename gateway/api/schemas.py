@@ -51,10 +51,12 @@ def _range(description: str) -> Schema:
 def _amounts(description: str) -> Schema:
     return _object(
         description,
+        ("cost_usd",),
         energy_wh=_number("Wh"),
         water_ml=_number("mL"),
         carbon_g=_number("gCO2e"),
         images=_count("How many", minimum=0),
+        cost_usd=_number("USD; absent where the cost is not known"),
     )
 
 

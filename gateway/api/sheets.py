@@ -25,7 +25,9 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
     writer = csv.writer(sheet, lineterminator="\r\n")
     counts = ("requests", "refused", "retries", "images")
     figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_low", "_high")]
-    writer.writerow(["start", "end", *map(cell, group_by), *counts, *figures, "basis"])
+    writer.writerow(
+        ["start", "end", *map(cell, group_by), *counts, *figures, "cost_usd", "unpriced_requests", "basis"]
+    )
     for item in items:
         ranges: list[tuple[float, RangeAnswer]] = [
             (item.energy_wh, item.energy_wh_range),
@@ -39,6 +41,7 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
                 *(cell(item.group[name]) for name in group_by),
                 *(item.requests, item.refused, item.retries, item.images),
                 *(figure for value, around in ranges for figure in (value, around.low, around.high)),
+                *(item.cost_usd, item.unpriced_requests),
                 item.basis,
             ]
         )

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.budgets import wire
+from gateway.budgets.amounts import Amounts
 from gateway.budgets.presence import ARCHIVE_S
 from gateway.budgets.scripts import Script
 from gateway.errors import LedgerUnavailable, StoreError
@@ -47,12 +48,12 @@ class Earlier:
     """The hold that has the claim: `other` when its request had another fingerprint.
 
     `free` means that its work surely did not run, `unknown` that nobody knows and it was charged. `central`
-    is what was `charged`, in the order of `Dimension`.
+    is what was charged, by the central estimate, where that is at hand.
     """
 
     hold: str
     became: Literal["running", "charged", "unknown", "free", "other"]
-    central: tuple[int, ...] = ()
+    central: Amounts | None = None
 
 
 class Claims:
@@ -102,15 +103,14 @@ class Claims:
             raise LedgerUnavailable(msg) from error
         if ended is None:
             return Earlier(hold, "unknown")
-        return _charged(hold, tuple(ended.central), known=ended.known)
+        return _charged(hold, ended.central, known=ended.known)
 
 
-def _charged(hold: str, central: tuple[int, ...], *, known: bool) -> Earlier:
+def _charged(hold: str, central: Sequence[int], *, known: bool) -> Earlier:
     if not any(central):  # a late release took the charge back
         return Earlier(hold, "free")
-    return Earlier(hold, "charged" if known else "unknown", central)
+    return Earlier(hold, "charged" if known else "unknown", Amounts.of(central))
 
 
-def _vector(text: Any) -> tuple[int, ...]:
-    words: Sequence[str] = str(text).split()
-    return tuple(int(word) for word in words)
+def _vector(text: str) -> list[int]:
+    return [int(word) for word in text.split()]

@@ -75,7 +75,7 @@ class Settled:
 
         def beyond(charge: Amounts, reserved: Amounts) -> Amounts:
             pairs = zip(charge.vector(), reserved.vector(), strict=True)
-            return Amounts(*(max(0, taken - held) for taken, held in pairs))
+            return Amounts.of([max(0, taken - held) for taken, held in pairs])
 
         return Charge(
             central=beyond(self.charge.central, self.reserved.central),
@@ -85,9 +85,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What is spent and held in the bucket in force, by the counter's bound; every dimension is present."""
+    """What is spent and held in the bucket in force, by the counter's bound; every dimension is present.
+
+    `unpriced` counts the charges and holds in it whose cost nobody knows: their cost is in no sum.
+    """
 
     counter: Counter
     bucket: Bucket
     used: Mapping[Dimension, int]
     held: Mapping[Dimension, int]
+    unpriced: int = 0

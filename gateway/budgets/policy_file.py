@@ -46,6 +46,7 @@ _UNITS: dict[Dimension, dict[str, int]] = {
         "kg": 10**9,
         "t": 10**12,
     },
+    Dimension.COST: {"USD": 10**6},
 }
 
 
@@ -56,7 +57,7 @@ def _quantity(dimension: Dimension) -> BeforeValidator:
         match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise wrong(
-                f"must be a number and one of {', '.join(units)}, such as 2.5 {[*units][-2]}"
+                f"must be a number and one of {', '.join(units)}, such as 2.5 {[*units][-2:][0]}"
                 f" (got {shown(value)})"
             )
         number, unit = match.groups()
@@ -196,12 +197,11 @@ Zone = Annotated[str, AfterValidator(_zone)]
 class LimitsSection(Section):
     """At most so much in one window, in ledger integers; None is no limit, 0 allows nothing."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"cost"})
-
     energy: Annotated[int | None, _quantity(Dimension.ENERGY)] = None
     water: Annotated[int | None, _quantity(Dimension.WATER)] = None
     carbon: Annotated[int | None, _quantity(Dimension.CARBON)] = None
     images: Annotated[int | None, BeforeValidator(_image_count)] = None
+    cost: Annotated[int | None, _quantity(Dimension.COST)] = None
 
 
 def _some_limit(limits: LimitsSection) -> LimitsSection:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from gateway.budgets import wire
+from gateway.budgets.amounts import FIGURES
 from gateway.budgets.audit import Sums, expected
 from gateway.budgets.scripts import Script
 from gateway.errors import LedgerUnavailable
@@ -134,7 +135,7 @@ async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, in
         for key, (counter_id, start_ms) in labels.items()
         if key in held or start_ms == newest[counter_id] or start_ms > now_ms - LONGEST_WINDOW_MS
     )
-    nothing = ["0"] * len(wire.DIMENSIONS)
+    nothing = ["0"] * len(FIGURES)
     batches = [keys[at : at + COUNTERS_PER_CALL] for at in range(0, len(keys), COUNTERS_PER_CALL)] or [[]]
     for number, batch in enumerate(batches, start=1):
         last = number == len(batches)

@@ -1,6 +1,6 @@
 """How the ledger's calls look to its scripts: keys, JSON arguments, and answers read back.
 
-Invariant: amounts travel as decimal integers in the order of `Dimension`, and every key of a call carries
+Invariant: amounts travel as decimal integers in the order of `FIGURES`, and every key of a call carries
 the org's hash tag. Pure; refuses to know connections.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Bound, Charge, Dimension
+from gateway.budgets.amounts import FIGURES, MAX_REQUEST, MAX_STORED, Amounts, Bound, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter, Shortfall
 from gateway.budgets.holds import Balance, Denied, Held, Kind, Room, Settled
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
@@ -145,7 +145,7 @@ def request_json(
                     "bound": counter.bound,
                     "buckets": [[b.start_ms, b.end_ms] for b in (counter.current, counter.next)],
                     "enforced": counter.enforced,
-                    "limits": [counter.limits.get(d, NO_LIMIT) for d in DIMENSIONS],
+                    "limits": _limits(counter),
                     "marks": [
                         [1 + DIMENSIONS.index(mark.dimension), mark.name, str(mark.limit), mark.amount]
                         for mark in counter.marks()
@@ -167,6 +167,12 @@ def _claim(claim: Claim, over: str) -> dict[str, Any]:
         "lives_ms": claim.lives_s * 1000,
         "over": over,
     }
+
+
+def _limits(counter: Counter) -> list[int]:
+    """In the order of `FIGURES`: where cost is limited, nothing of unknown cost has room."""
+    limits = [counter.limits.get(dimension, NO_LIMIT) for dimension in DIMENSIONS]
+    return [*limits, 0 if Dimension.COST in counter.limits else NO_LIMIT]
 
 
 def fingerprint(candidates: Sequence[Charge], counters: Sequence[Counter]) -> str:
@@ -222,11 +228,11 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         replace(counter, current=Bucket(int(posting.starts), int(posting.ends)))
         for counter, posting in zip(counters, read_postings(postings), strict=True)
     )
-    texts = iter(room.split())
+    texts = room.split()
     available = tuple(
         Room(counter, dimension, counter.limits[dimension], max(0, int(text)))
-        for counter in charged
-        for dimension, text in zip(DIMENSIONS, texts, strict=False)
+        for number, counter in enumerate(charged)
+        for dimension, text in _known(texts[number * len(FIGURES) :]).items()
         if text != "-" and dimension in counter.limits
     )
     return Held(
@@ -237,6 +243,14 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         exceeded=_shortfalls(unenforced, counters),
         earlier=earlier or None,
     )
+
+
+def _known(texts: Sequence[str]) -> dict[Dimension, str]:
+    """The room of one counter; none of cost where charges of unknown cost are in it."""
+    room = dict(zip(DIMENSIONS, texts, strict=False))
+    if texts[len(DIMENSIONS)].startswith("-"):
+        del room[Dimension.COST]
+    return room
 
 
 def read_denied(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> Denied:
@@ -253,7 +267,7 @@ def _shortfalls(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> t
             limit=limit,
             used=used,
             held=held,
-            requested=requested,
+            requested=None if requested < 0 else requested,
         )
         for candidate, counter, bucket, dimension, limit, used, held, requested in rows
     )
@@ -271,14 +285,15 @@ def read_settled(answer: Sequence[Any]) -> Settled:
 
 
 def read_balance(row: Sequence[int], counter: Counter) -> Balance:
-    spent, held = row[1 : 1 + len(DIMENSIONS)], row[1 + len(DIMENSIONS) :]
+    spent, held = row[1 : 1 + len(FIGURES)], row[1 + len(FIGURES) :]
     return Balance(
         counter=counter,
         bucket=counter.current if row[0] == 1 else counter.next,
-        used=dict(zip(DIMENSIONS, spent, strict=True)),
-        held=dict(zip(DIMENSIONS, held, strict=True)),
+        used=dict(zip(DIMENSIONS, spent, strict=False)),
+        held=dict(zip(DIMENSIONS, held, strict=False)),
+        unpriced=spent[-1] + held[-1],
     )
 
 
 def _amounts(text: str) -> Amounts:
-    return Amounts(*(int(word) for word in text.split()))
+    return Amounts.of([int(word) for word in text.split()])

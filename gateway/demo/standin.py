@@ -33,7 +33,11 @@ _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True, slots=True)
 class StandInSettings:
-    """One stand-in. `seconds_per_image` is for one megapixel at `steps` steps and scales with both."""
+    """One stand-in. `seconds_per_image` is for one megapixel at `steps` steps and scales with both.
+
+    Of the requests beyond `capacity` at once each gets a 429 with Retry-After. `region` is told in
+    `x-ms-region`, as Azure does.
+    """
 
     zone: str
     model: str = "stand-in-model"
@@ -41,6 +45,8 @@ class StandInSettings:
     steps: int = 28
     usage: UsageFamily = "none"
     api_key: str | None = None
+    capacity: int | None = None
+    region: str | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +71,7 @@ class StandIn:
     faults_to_come: deque[Fault] = field(default_factory=deque)
     in_flight: int = 0
     most_in_flight: int = 0
+    turned_away: int = 0
     _files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     @property
@@ -89,7 +96,9 @@ class StandIn:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await self._answer(received, Reply(scope, receive, send, self.settings.zone))
+            await self._answer(
+                received, Reply(scope, receive, send, self.settings.zone, self.settings.region)
+            )
         finally:
             self.in_flight -= 1
 
@@ -128,6 +137,9 @@ class StandIn:
         expected = self.settings.api_key
         if expected is not None and received.headers.get("authorization") != f"Bearer {expected}":
             fault = Fault(FaultName.REFUSED_KEY)
+        if self.settings.capacity is not None and self.in_flight > self.settings.capacity:
+            self.turned_away += 1
+            fault = Fault(FaultName.RATE_LIMIT, 1)
         if fault is not None and fault.name in REFUSALS:
             await reply.refusal(fault)
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.budgets.amounts import NOTHING, to_hold, to_settle
+from gateway.budgets.amounts import NOTHING, to_settle
 from gateway.budgets.refusal import tightest
 from gateway.errors import OutcomeUnknown, Rejected
 from gateway.images.answer import Delivered, UnreadableAnswer
@@ -17,7 +17,7 @@ from gateway.images.event_stream import StreamScan
 from gateway.lifecycle import failures
 from gateway.lifecycle.annotation import Annotator, ecogate_member
 from gateway.lifecycle.ask import Ask, Served
-from gateway.lifecycle.plan import Configuration, settled_footprint
+from gateway.lifecycle.plan import Configuration, hold_of, settled_cost_usd, settled_footprint
 from gateway.lifecycle.relay import Relay, broke_off, error_event, follow
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 
@@ -57,7 +57,7 @@ class Delivery:
 
     def begin(self, route: Route, stream: UpstreamStream) -> Served:
         """The head of a stream, with the estimate; `follow()` sees to the rest."""
-        served = self._served(route, stream, route.footprint, "estimate", to_hold(route.footprint))
+        served = self._served(route, stream, route.footprint, "estimate", hold_of(route))
         served.relay = Relay(self._ask.gone)
         return served
 
@@ -111,7 +111,7 @@ class Delivery:
 
     async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
         footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
-        charge = to_settle(footprint)
+        charge = to_settle(footprint, settled_cost_usd(route, delivered))
         await self._account.settle(
             charge,
             route,

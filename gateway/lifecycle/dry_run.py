@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.matching import shown_scope, visible_to
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
@@ -123,5 +124,6 @@ def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[st
                 max(0, limit - balance.used[dimension] - balance.held[dimension])
             )
             for dimension, limit in match.counter.limits.items()
+            if dimension is not Dimension.COST or not balance.unpriced
         }
     return shown

@@ -19,6 +19,7 @@ from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
+    DeadlinePassed,
     HoldGone,
     LedgerUnavailable,
     NotStarted,
@@ -34,6 +35,7 @@ from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
 from gateway.lifecycle.story import Story
+from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 from gateway.upstreams.refusals import not_started
 from gateway.usage.record import Attempt
@@ -41,11 +43,13 @@ from gateway.usage.record import Attempt
 if TYPE_CHECKING:
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
-    from gateway.errors import BudgetExceeded
+    from gateway.errors import ApiError, BudgetExceeded
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
+    from gateway.lifecycle.slot import Slot
     from gateway.routing.rank import Route
+    from gateway.routing.retries import RetryBudget
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
@@ -68,11 +72,15 @@ class Life:
         max_answer_bytes_per_image: int,
         stream_heartbeat_s: float | None,
         planner: Planner,
+        slot: Slot,
+        retries: RetryBudget,
     ) -> None:
         self._configuration = configuration
+        self._slot = slot
+        self._retries = retries
         self._ledger = ledger
         self._settlements = settlements
-        self._planner = planner
+        self._planner: Planner = lambda lighter: slot.applied(planner(lighter))
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
@@ -95,8 +103,9 @@ class Life:
         self._delivery = Delivery(ask, self._story, self._account, self._configuration, self._heartbeat_s)
 
     async def reserve(self) -> None:
-        """Takes the hold, or raises the refusal; a refused request changes nothing in the ledger."""
+        """Takes a slot, then the hold, or raises the refusal; a refused request keeps neither."""
         ask = self._ask
+        self._begin(ask, await self._slot.take(self._plan))
         with self._telemetry.span(names.SPAN_RESERVE) as span:
             try:
                 admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
@@ -134,15 +143,19 @@ class Life:
             )
 
     async def send(self) -> Served:
-        """Asks the chosen deployment and, if it surely did not start, one more."""
+        """Asks the chosen deployment and, if it surely did not start, the next one that has room."""
         held = self._account.held
         assert held is not None, "reserve() comes first"  # noqa: S101
         failed: list[UpstreamFailure] = []
         attempts = self._plan.attempts(held.candidate)
-        for number, route in enumerate(attempts, start=1):
+        for route in attempts:
+            if failed and not self._retries.take():
+                break
+            if not await self._slot.at(route):
+                continue
             await self._dispatch(route)
             try:
-                answer = await self._attempt(route, number)
+                answer = await self._attempt(route, len(failed) + 1)
             except NotStarted as failure:
                 failed.append(failure)
                 continue
@@ -159,16 +172,21 @@ class Life:
             if isinstance(answer, UpstreamStream):
                 return self._delivery.begin(route, answer)
             return await self._delivery.whole(route, answer)
-        error = failures.nobody_started(not_started(failed))
-        await self._account.release(attempts[-1], outcome="not_started", status=error.status)
-        raise error
+        nobody: ApiError = failures.nobody_started(not_started(failed)) if failed else failures.busy()
+        await self._account.release(attempts[-1], outcome="not_started", status=nobody.status)
+        raise nobody
 
     async def follow(self, served: Served) -> None:
         """Relays the stream that `send()` began, to its end or its failure, and settles."""
-        await self._delivery.follow(served)
+        try:
+            await self._delivery.follow(served)
+        finally:
+            well = served.relay is not None and served.relay.complete
+            self._slot.ended(served.route, WELL if well else BROKEN)
 
     async def abandon(self) -> None:
         """Posts what an unexpected error left open: charged if a request may have gone out, else released."""
+        self._slot.leave()
         held = self._account.held
         if self._account.closed or held is None:
             return
@@ -236,12 +254,13 @@ class Life:
         }
         started = time.monotonic()
         outcome, status = "unknown", None
+        sign: Sign | None = NOTHING
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
-                outcome, status = "delivered", answer.status
+                outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
-                outcome, status = failures.outcome_of(failure), failure.status
+                outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -251,12 +270,16 @@ class Life:
                 raise
             else:
                 told = answer.failure if isinstance(answer, UpstreamAnswer) else None
+                if isinstance(answer, UpstreamStream):
+                    sign = None  # it goes on
                 if told is not None:
-                    outcome = failures.outcome_of(told)
+                    outcome, sign = failures.outcome_of(told), sign_of(told)
                     self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                     names.failed(span, outcome)
                 return answer
             finally:
+                if sign is not None:
+                    self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
                 if status is not None:
                     span.set_attribute(names.HTTP_STATUS, status)
@@ -284,9 +307,7 @@ class Life:
                 await _closed(await sending)
             if leaving.done():
                 raise ClientGone
-            raise OutcomeUnknown(
-                "The image service did not answer before the client's deadline.", timed_out=True
-            )
+            raise DeadlinePassed
         finally:
             leaving.cancel()
             sending.cancel()

@@ -7,22 +7,24 @@ routes, policies and holds; it refuses to know Redis, sockets and clocks (`now` 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Charge, Dimension, to_hold
-from gateway.budgets.matching import counters_for
+from gateway.budgets.amounts import BOUNDS, Charge, to_hold
+from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
 from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import datetime
+    from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import PolicySet
@@ -31,15 +33,14 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.answer import Delivered
     from gateway.images.request import ImageRequest
+    from gateway.lifecycle.seen import Seen
     from gateway.routing.grid import Grid
     from gateway.routing.ladder import Intensity
     from gateway.routing.rank import Ranking, Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
-MAX_ATTEMPTS = 2
-"""The chosen deployment and one failover; a hold covers the dearer of the two."""
 WH_PER_KWH = 1000.0
-BUSY = "no free slot at this gateway"
+NO_PRICE = "a budget limits cost, and the deployment's price is not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,23 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request with its prices. `routes` are the usable ones in order; `holds` go with them, one each."""
+    """A request with its prices. `routes` are the usable ones in order, of which `max_attempts` may be asked;
+    `holds` go with them, one each."""
 
     subject: Subject
     request: ImageRequest
     routes: list[Route]
     ranking: Ranking
     holds: list[Charge]
+    max_attempts: int
 
     def attempts(self, first: int) -> list[Route]:
         """The routes to ask, one after the other, when the ledger admitted the candidate `first`."""
-        return self.routes[first : first + MAX_ATTEMPTS]
+        return self.routes[first : first + self.max_attempts]
+
+    def ordered(self, routes: list[Route], ranking: Ranking) -> Plan:
+        """The same plan with other routes, and the holds that go with them."""
+        return replace(self, routes=routes, ranking=ranking, holds=_holds(routes, self.max_attempts))
 
 
 def make_plan(
@@ -75,14 +82,14 @@ def make_plan(
     subject: Subject,
     request: ImageRequest,
     *,
-    full: Callable[[Deployment], bool],
+    seen: Seen,
     grid: Grid,
-    hour: int,
+    now_s: float,
 ) -> Plan:
-    """The plan of a request. `full` says whether a deployment has no free slot in this process; `grid` is
-    what is known of the grid in `hour` (counted since 1970).
+    """The plan of a request. `seen` says how deployments stand; `grid` is what is known of the grid; `now_s`
+    counts since 1970.
 
-    Raises `NotFound` for a model that nobody serves, `Unavailable` when every deployment is full.
+    Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
     deployments = configuration.deployments.serving(request.model)
     if not deployments:
@@ -95,9 +102,16 @@ def make_plan(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     deployments = _accepting(deployments, request)
+    now = datetime.fromtimestamp(now_s, UTC)
+    must_cost = limits_cost(
+        configuration.policies, subject, model=request.model, route=request.route, now=now
+    )
+    hour = hour_of(now_s)
     ranking = rank(
         [
-            _candidate(configuration, request, deployment, full=full(deployment), grid=grid, hour=hour)
+            _candidate(
+                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
+            )
             for deployment in deployments
         ],
         configuration.deployments.rules,
@@ -106,9 +120,14 @@ def make_plan(
     routes = [route for route in ranking.routes if not route.rejected]
     if not routes:
         raise _nobody(ranking)
-    alone = [to_hold(route.footprint) for route in routes]
-    holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
-    return Plan(subject, request, routes, ranking, holds)
+    attempts = configuration.deployments.rules.retries.max_attempts
+    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts)
+
+
+def _holds(routes: list[Route], attempts: int) -> list[Charge]:
+    """What to hold at each route: the most of it and of the failovers that may follow it."""
+    alone = [hold_of(route) for route in routes]
+    return [reduce(Charge.at_least, alone[first : first + attempts]) for first in range(len(alone))]
 
 
 def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tuple[Deployment, ...]:
@@ -131,9 +150,10 @@ def _candidate(
     request: ImageRequest,
     deployment: Deployment,
     *,
-    full: bool,
+    seen: Seen,
     grid: Grid,
     hour: int,
+    must_cost: bool,
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
@@ -148,16 +168,18 @@ def _candidate(
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
     elif intensity is not None:
         expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
-    price = deployment.usd_per_image
+    price = deployment.price_usd(request.n)
     return Candidate(
         deployment,
         footprint,
-        BUSY if full else None,
+        unavailable=NO_PRICE if price is None and must_cost else None,
+        free=seen.free(deployment),
+        left_out=seen.left_out(deployment),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
         caution=unsure,
-        usd=None if price is None else price * request.n,
+        usd=None if price is None else float(price),
         places=places(deployment, footprint.zone, factors),
     )
 
@@ -179,11 +201,7 @@ def _carbon_g(footprint: Footprint) -> float:
 
 
 def _nobody(ranking: Ranking) -> Unavailable:
-    """503 with what stands in the way; only busy deployments are worth another try."""
-    if any(route.candidate.unavailable == BUSY for route in ranking.routes):
-        return Unavailable(
-            "Every deployment of this model is busy.", code="deployments_busy", headers={"retry-after": "2"}
-        )
+    """503 with what stands in the way."""
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
         f"No deployment of this model may be used: {'; '.join(reasons)}.",
@@ -270,6 +288,17 @@ def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
     )
 
 
+def hold_of(route: Route) -> Charge:
+    """What the request would take at one deployment."""
+    return to_hold(route.footprint, route.deployment.price_usd(route.footprint.images))
+
+
+def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
+    """What the answer says that it cost, where its service is known to say that; else the declared price."""
+    stated = dialect_of(route.deployment).stated_cost_usd(delivered.usage or {})
+    return route.deployment.price_usd(delivered.images) if stated is None else stated
+
+
 def settled_footprint(
     configuration: Configuration, request: ImageRequest, route: Route, delivered: Delivered
 ) -> Footprint:
@@ -281,11 +310,10 @@ def settled_footprint(
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:
-    """A hold in the units people read, by the bound that a budget counts."""
+    """A hold in the units people read, by the bound that a budget counts; without what is not known."""
     return {
         bound: {
-            dimension.field: dimension.shown(amount)
-            for dimension, amount in zip(Dimension, getattr(charge, bound).vector(), strict=True)
+            dimension.field: dimension.shown(amount) for dimension, amount in charge.of(bound).known().items()
         }
-        for bound in ("central", "high")
+        for bound in BOUNDS
     }

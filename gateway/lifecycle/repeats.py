@@ -13,7 +13,6 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Dimension
 from gateway.budgets.claims import Claim
 from gateway.errors import Repeated
 from gateway.images.fingerprint import fingerprint
@@ -82,7 +81,7 @@ def told(earlier: Earlier) -> Repeated:
                 " not kept. Use a new key to pay for new images.",
                 code="idempotency_completed",
                 headers=NO_RETRY,
-                eco=first | {"charge": _shown(earlier.central)},
+                eco=first | _charge(earlier),
             )
         case _:
             return Repeated(
@@ -90,13 +89,15 @@ def told(earlier: Earlier) -> Repeated:
                 " done; it was charged. Use a new key to pay for it again.",
                 code="idempotency_unknown_outcome",
                 headers=NO_RETRY,
-                eco=first | ({"charge": _shown(earlier.central)} if earlier.central else {}),
+                eco=first | _charge(earlier),
             )
 
 
-def _shown(central: tuple[int, ...]) -> dict[str, float]:
-    """A charge by its central estimate, in the units people read."""
-    return {
-        dimension.field: dimension.shown(amount)
-        for dimension, amount in zip(Dimension, central, strict=False)
+def _charge(earlier: Earlier) -> dict[str, Any]:
+    """What was charged for the first request, in the units people read, as far as it is known."""
+    if earlier.central is None:
+        return {}
+    shown = {
+        dimension.field: dimension.shown(amount) for dimension, amount in earlier.central.known().items()
     }
+    return {"charge": shown}

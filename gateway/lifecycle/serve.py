@@ -26,8 +26,10 @@ from gateway.errors import (
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
+from gateway.lifecycle.seen import Seen
+from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
-from gateway.routing.readings import hour_of
+from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.lifecycle.plan import Configuration
     from gateway.lifecycle.repeats import Repeats
     from gateway.lifecycle.settlement import Settlements
+    from gateway.routing.leases import Leases
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
@@ -68,7 +71,9 @@ class Images:
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
     repeats: Repeats
+    leases: Leases
     stream_heartbeat_s: float | None = None
+    retries: RetryBudget = field(default_factory=RetryBudget)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
@@ -78,9 +83,9 @@ class Images:
             configuration,
             subject,
             request,
-            full=lambda deployment: self.upstreams.to(deployment).full,
+            seen=Seen(self.leases.fleet, time.monotonic()),
             grid=self.grid,
-            hour=hour_of(time.time()),
+            now_s=time.time(),
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -105,6 +110,7 @@ class Images:
             async with asyncio.timeout(timeout_s):
                 while self._lives:
                     await asyncio.wait(set(self._lives))
+                await self.leases.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(timeout_s, POSTING_S)):
                 while self.settlements.waiting:
@@ -142,6 +148,7 @@ class Images:
     async def _lived(
         self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
     ) -> Served:
+        self.retries.earn()
         life = Life(
             ask,
             plan,
@@ -153,6 +160,8 @@ class Images:
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
             planner=lambda request: self.plan(configuration, ask.subject, request),
+            slot=Slot(ask, configuration.deployments, self.leases),
+            retries=self.retries,
         )
         try:
             await life.reserve()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from gateway.budgets.amounts import Amounts, Charge
+from gateway.budgets.amounts import Amounts, Charge, Vector
 from gateway.budgets.counter import Bucket, Counter
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Line(msgspec.Struct, array_like=True, frozen=True):
 
     org: str
     hold: str
-    charge: tuple[tuple[int, int, int, int], tuple[int, int, int, int]] | None
+    charge: tuple[Vector, Vector] | None
     record: str
     counters: list[tuple[str, str, int, int, str]]
     at_ms: int
@@ -161,7 +161,7 @@ def _line(posting: Posting) -> _Line:
 def _posting(line: _Line) -> Posting:
     charge = None
     if line.charge is not None:
-        charge = Charge(Amounts(*line.charge[0]), Amounts(*line.charge[1]))
+        charge = Charge(Amounts.of(line.charge[0]), Amounts.of(line.charge[1]))
     counters = []
     for counter_id, budget, start_ms, end_ms, bound in line.counters:
         bucket = Bucket(start_ms, end_ms)

@@ -42,16 +42,12 @@ unknown outcome and would be charged, which costs more than a new connection doe
 
 @dataclass(slots=True)
 class Upstream:
-    """One deployment with its own connections; `in_flight` counts requests of this process only."""
+    """One deployment with its own connections; `in_flight` counts requests of this process only (capacity is
+    counted by leases, which all gateways share)."""
 
     deployment: Deployment
     http: httpx.AsyncClient
     in_flight: int = 0
-
-    @property
-    def full(self) -> bool:
-        limit = self.deployment.concurrency
-        return limit is not None and self.in_flight >= limit
 
     async def send(
         self, request: ImageRequest, *, trace_headers: Mapping[str, str], max_answer_bytes: int

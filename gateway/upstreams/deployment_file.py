@@ -24,7 +24,8 @@ from gateway.upstreams.deployments import (
     Location,
     Pin,
 )
-from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName, Weights
+from gateway.upstreams.routing_section import RoutingSection, as_tuple, each_once
+from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName
 from gateway.yaml_tree import shown
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ NAMED_AREA_SOURCES = frozenset({"carbon-aware-sdk", "watttime"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[!-~]{1,200}")
 _ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}")
-_PLACE = re.compile(r"[a-z]{2}")
 _SIZE = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
@@ -108,24 +108,6 @@ def _size(text: str) -> str:
     if not _SIZE.fullmatch(text):
         raise wrong(f"must be <width>x<height> in pixels, such as 1024x1024 (got {shown(text)})")
     return text
-
-
-def _place(text: str) -> str:
-    if not _PLACE.fullmatch(text):
-        raise wrong(f"must be eu or a country code such as fr, in lower case (got {shown(text)})")
-    return text
-
-
-def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _once(places: tuple[str, ...]) -> tuple[str, ...]:
-    if not places:
-        raise wrong("must not be empty")
-    if len(set(places)) < len(places):
-        raise wrong("names a place twice")
-    return places
 
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
@@ -197,45 +179,14 @@ class DeploymentSection(Section):
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
 
 
-class CapsSection(Section):
-    """Limits that no gain in carbon or water overrides."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
-
-    usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
-
-
-class WeightsSection(Section):
-    """Shares of the weighted objective."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"latency"})
-
-    carbon: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    water: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    price: Annotated[float, Field(ge=0, le=1000)] = 0.0
-
-
-class RoutingSection(Section):
-    """How one deployment is chosen among interchangeable ones."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"retries", "defer"})
-
-    objective: Literal["carbon", "water", "weighted", "static"] = "carbon"
-    weights: WeightsSection | None = None
-    caps: CapsSection = CapsSection()
-    residency: Annotated[
-        tuple[Annotated[str, AfterValidator(_place)], ...], BeforeValidator(_listed), AfterValidator(_once)
-    ] = ()
-    min_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
-
-
 class SourceSection(Section):
     """One entry of `signals.sources:`."""
 
     provider: SourceName
     zones: Annotated[
-        tuple[Annotated[str, AfterValidator(_zone)], ...], BeforeValidator(_listed), AfterValidator(_once)
+        tuple[Annotated[str, AfterValidator(_zone)], ...],
+        BeforeValidator(as_tuple),
+        AfterValidator(each_once),
     ] = ()
     area: Word | None = None
     key: Secret | None = None
@@ -248,7 +199,7 @@ class SignalsSection(Section):
     later: ClassVar[frozenset[str]] = frozenset({"stale", "hydro_ewif_l_per_kwh"})
 
     kind: SignalKind = "average-lifecycle"
-    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_listed)] = ()
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(as_tuple)] = ()
     history: Word | None = None
 
 
@@ -284,12 +235,14 @@ def load_deployments(
         if gpu is not None and known_gpu is not None and not known_gpu(gpu):
             message = f"there are no factors for GPU {shown(gpu)}"
             problems.append(document.problem(("deployments", index, "hardware", "gpu"), message))
-    problems += _needless_weights(document) + _source_problems(document)
+    for location, message in document.content.routing.contradictions():
+        problems.append(document.problem(("routing", *location), message))
+    problems += _source_problems(document)
     if problems:
         raise ConfigError(in_order(problems))
     return DeploymentSet(
         deployments=tuple(_deployment(section) for section in document.content.deployments),
-        rules=_rules(document.content.routing),
+        rules=document.content.routing.rules(),
         version=f"sha256:{document.digest}",
         signals=_signals(document.content.signals, path.parent),
     )
@@ -319,28 +272,6 @@ def _repeated_ids(document: Document[DeploymentFile]) -> list[Problem]:
         else:
             first[section.id] = document.line_of(location)
     return problems
-
-
-def _needless_weights(document: Document[DeploymentFile]) -> list[Problem]:
-    routing = document.content.routing
-    if routing.weights is None:
-        return []
-    if routing.objective != "weighted":
-        return [document.problem(("routing", "weights"), "has no meaning without 'objective: weighted'")]
-    if not any(dict(routing.weights).values()):
-        return [document.problem(("routing", "weights"), "must not all be 0")]
-    return []
-
-
-def _rules(section: RoutingSection) -> Rules:
-    return Rules(
-        objective=section.objective,
-        weights=Weights(**dict(section.weights)) if section.weights is not None else Weights(),
-        usd_per_image=section.caps.usd_per_image,
-        residency=section.residency,
-        min_gain=section.min_gain,
-        unknown_region=section.unknown_region,
-    )
 
 
 def _source_problems(document: Document[DeploymentFile]) -> list[Problem]:

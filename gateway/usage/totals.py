@@ -53,7 +53,8 @@ class UsageRow:
     """The usage of one group in one bucket, from `start_ms` to `end_ms`, UTC epoch milliseconds.
 
     Of all `requests`, `refused` were denied by a budget and `retries` repeated an earlier one. `settled` and
-    `estimated` took something, and say whether the amounts come from what came back.
+    `estimated` took something, and say whether the amounts come from what came back. `cost_uusd` is None
+    where the cost of one of them is not known; `unpriced` counts those.
     """
 
     start_ms: int
@@ -68,6 +69,8 @@ class UsageRow:
     energy_uwh: Sum
     water_ul: Sum
     carbon_ug: Sum
+    cost_uusd: int | None
+    unpriced: int
 
 
 def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -79,7 +82,8 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         select(
             _bucket_number(question).label("bucket"),
             *(column.label(name) for name, column in groups.items()),
-            *(requests.c.decision, requests.c.basis, requests.c.retry_of, requests.c.images, *counted),
+            *(requests.c.decision, requests.c.basis, requests.c.retry_of),
+            *(requests.c.images, requests.c.cost_uusd, *counted),
         )
         .where(
             *visible,
@@ -99,6 +103,8 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         _count(and_(took, rows.c.basis == "settled")).label("settled"),
         _count(and_(took, rows.c.basis != "settled")).label("estimated"),
         func.sum(rows.c.images).label("images"),
+        func.sum(rows.c.cost_uusd).label("cost_uusd"),
+        func.count(rows.c.cost_uusd).label("priced"),
         *(func.sum(rows.c[column.name]).label(column.name) for column in counted),
         *(func.count(rows.c[low]).label(f"{name}_lows") for name, (low, _, _) in QUANTITIES.items()),
     )
@@ -127,6 +133,8 @@ def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
         settled=int(row["settled"] or 0),
         estimated=int(row["estimated"] or 0),
         images=int(row["images"] or 0),
+        cost_uusd=int(row["cost_uusd"] or 0) if int(row["priced"]) == count else None,
+        unpriced=count - int(row["priced"]),
         **sums,
     )
 

@@ -104,10 +104,10 @@ def test_units_become_exact_ledger_integers(tmp_path: Path) -> None:
         return [limits.get(dimension) for dimension in Dimension]
 
     assert [vector(budget.limits) for budget in budgets] == [
-        [1, 1, 1, None],
-        [2_500_000_000, 250_000, 1_500_000, None],
-        [3_000_000_000_000, 4_000_000_000, MAX_STORED, MAX_STORED],
-        [0, 0, 0, 0],
+        [1, 1, 1, None, 1],
+        [2_500_000_000, 250_000, 1_500_000, None, 50_000_000],
+        [3_000_000_000_000, 4_000_000_000, MAX_STORED, MAX_STORED, MAX_STORED],
+        [0, 0, 0, 0, 0],
     ]
 
 

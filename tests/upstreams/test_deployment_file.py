@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from gateway.errors import ConfigError
 from gateway.upstreams.deployment_file import OPENAI_IMAGE_MODELS, load_deployments, openai_deployments
 from gateway.upstreams.deployments import Defaults, Deployment, Hardware, Location
-from gateway.upstreams.rules import Rules, Signals, SignalSource, Weights
+from gateway.upstreams.rules import OutlierDetection, Retries, Rules, Signals, SignalSource, Weights
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "tests" / "deployments"
@@ -58,6 +58,15 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         residency=("eu", "gb"),
         min_gain=0.1,
         unknown_region="mix",
+        queue_s=0.5,
+        retries=Retries(max_attempts=3),
+        outlier_detection=OutlierDetection(
+            consecutive_5xx=3,
+            interval_s=20,
+            base_ejection_time_s=400,
+            max_ejection_time_s=400,
+            max_ejection_percent=25,
+        ),
     )
     assert loaded.signals == Signals(
         kind="marginal",

@@ -5,10 +5,12 @@
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
--- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four],
+-- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [six],
 --       "marks": [[dimension, name, limit as text, amount]...]}],
---       "candidates": [{"central": [four], "high": [four]}],
---       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none
+--       "candidates": [{"central": [six], "high": [six]}],
+--       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none.
+--       Where cost is limited, so is the number of charges of unknown cost, to 0; such a shortfall is one of cost, with
+--       -1 as requested
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
 --          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay),
 --          the hold that had the claim before, or ""}
@@ -86,8 +88,13 @@ for c, candidate in ipairs(request.candidates) do
       local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
       if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
         local rows = wanted.enforced and shortfalls or unenforced
-        rows[#rows + 1] =
-          { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
+        if d == UNPRICED then
+          rows[#rows + 1] = { c, i, counter.bucket, COST, wanted.limits[COST], counter.spent[COST],
+            counter.held[COST], -1 }
+        else
+          rows[#rows + 1] =
+            { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
+        end
       end
     end
   end

@@ -163,7 +163,11 @@ def read_configuration(settings: Settings) -> Configuration:
         policies = (
             no_policies()
             if settings.policies is None
-            else load_policies(settings.policies, environ=os.environ)
+            else load_policies(
+                settings.policies,
+                environ=os.environ,
+                deployments=deployments.ids() if deployments is not None else None,
+            )
         )
     except ConfigError as error:
         problems += error.problems

@@ -23,6 +23,8 @@ SETTLE = ("tests/budgets/test_ledger_settle.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
 LOSS = ("tests/faults/test_loss.py",)
+ALERTS = ("tests/budgets/test_alerts.py",)
+REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
 SERVE = ("tests/lifecycle",)
 LIMIT_S = 300
 
@@ -40,6 +42,20 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "changes what the caller wants as it is",
+        f"{LIFE}/ladder.py",
+        "if caller is False:\n        return []\n    actions",
+        "actions",
+        REROUTE,
+    ),
+    Mutant(
+        "reroutes for budgets that do not enforce",
+        f"{LIFE}/ladder.py",
+        'if match.budget.mode == "enforce"',
+        "if match.budget.mode",
+        REROUTE,
+    ),
     Mutant(
         "refuses at the limit", f"{LUA}/reserve.lua", "amounts[d] > limit", "amounts[d] >= limit", RESERVE
     ),
@@ -108,6 +124,27 @@ MUTANTS = (
         "if redis.call('HEXISTS', KEYS[4], 'epoch') == 0 then",
         "if false then",
         RESERVE,
+    ),
+    Mutant(
+        "alerts for each crosser",
+        f"{LUA}/prelude.lua",
+        "if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then",
+        "if redis.call('HSET', key, 'alerted:' .. mark, int(now)) then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of the first limit only",
+        f"{LUA}/prelude.lua",
+        "alert(alerts, key, d .. ':' .. name .. ':' .. limit,",
+        "alert(alerts, key, d .. ':' .. name,",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts one amount late",
+        f"{LUA}/prelude.lua",
+        "if spent >= tonumber(amount) then",
+        "if spent > tonumber(amount) then",
+        ALERTS,
     ),
     Mutant("voids what was sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if true then", EXPIRY),
     Mutant(

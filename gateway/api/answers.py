@@ -168,6 +168,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     retry_of: str | None = None
     policy_version: str | None = None
     downgrade: dict[str, dict[str, Any]] | None = None
+    reroute: dict[str, Any] | None = None
     entries: list[EntryAnswer] = []
 
 
@@ -235,6 +236,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         retry_of=record.retry_of,
         policy_version=record.policy_version,
         downgrade=record.downgrade,
+        reroute=record.reroute,
         entries=[_entry(entry) for entry in stored.entries],
     )
 

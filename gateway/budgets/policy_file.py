@@ -27,6 +27,7 @@ ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "ch
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 ANYTHING = "*"
 Mode = Literal["shadow", "warn", "enforce"]
+Action = Literal["downgrade", "reroute", "deny"]
 Word = TypeVar("Word", str, int)
 
 LAST_YEAR_START_DAY = 28  # the last one that every month has
@@ -270,7 +271,7 @@ def _some_change(rung: RungSection) -> RungSection:
 
 
 class ActionSection(Section):
-    """One thing to do when a budget has no room: `deny`, or a ladder of lighter forms."""
+    """One thing to do when a budget has no room: a ladder of lighter forms, other deployments, or `deny`."""
 
     deny: Literal[True] | None = None
     downgrade: (
@@ -279,20 +280,36 @@ class ActionSection(Section):
         ]
         | None
     ) = None
+    reroute: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=63)]],
+            Field(min_length=1, max_length=8),
+            AfterValidator(_distinct),
+        ]
+        | None
+    ) = None
+
+    @property
+    def name(self) -> Action:
+        return "downgrade" if self.downgrade else "reroute" if self.reroute else "deny"
 
 
 def _action(value: object) -> object:
     if value == "deny":
         return {"deny": True}
-    if isinstance(value, dict) and list(value) == ["downgrade"]:
+    if isinstance(value, dict) and [*value] in (["downgrade"], ["reroute"]):
         return value
-    raise wrong(f"must be deny, or downgrade: with a list of changes (got {shown(value)})")
+    raise wrong(
+        "must be deny, downgrade: with a list of changes, or reroute: with a list of deployments"
+        f" (got {shown(value)})"
+    )
 
 
 def _denies_at_last(actions: list[ActionSection]) -> list[ActionSection]:
-    if len(actions) > 2 or [action.deny for action in actions][-1:] != [True]:  # noqa: PLR2004
-        raise wrong("must be one ladder at most, and then deny")
-    if len(actions) == 2 and actions[0].downgrade is None:  # noqa: PLR2004
+    names = [action.name for action in actions]
+    if names[-1:] != ["deny"]:
+        raise wrong("must end with deny: it is what is left when nothing else fits")
+    if len(set(names)) < len(names):
         raise wrong("names something twice")
     return actions
 
@@ -322,7 +339,7 @@ class BudgetSection(Section):
         default_factory=list
     )
     on_exceed: Annotated[
-        list[Annotated[ActionSection, BeforeValidator(_action), unsupported("warn", "reroute", "defer")]],
+        list[Annotated[ActionSection, BeforeValidator(_action), unsupported("warn", "defer")]],
         Field(min_length=1),
         AfterValidator(_denies_at_last),
     ] = Field(default_factory=_deny)

@@ -48,9 +48,9 @@ class Served:
     """An answer with its footprint, which is settled or, when `basis` says so, still the estimate.
 
     `remaining` is the tightest budget that the caller may see, as the header shows it. A stream comes through
-    `relay`. `downgraded` names what was changed, as the header shows it. `member` is added to the JSON object
-    of an answer, before its closing brace. `failed` is an error that a service sent under a status of
-    success; it has no footprint where nothing ran.
+    `relay`. `downgraded` and `rerouted` name what was changed, as the headers show it. `member` is added to
+    the JSON object of an answer, before its closing brace. `failed` is an error that a service sent under a
+    status of success; it has no footprint where nothing ran.
     """
 
     answer: UpstreamAnswer | UpstreamStream
@@ -63,4 +63,5 @@ class Served:
     relay: Relay | None = None
     member: bytes | None = None
     downgraded: str | None = None
+    rerouted: str | None = None
     failed: bool = False

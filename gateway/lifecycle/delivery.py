@@ -154,6 +154,10 @@ class Delivery:
             remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
             warnings=[*(footprint.warnings if footprint is not None else ()), *self._story.notices],
         )
+        if self._story.reroute is not None:
+            served.rerouted = "from={from}, to={to}".format_map(self._story.reroute)
+            if "model" in self._story.reroute:
+                served.rerouted += f", model={self._story.reroute['model']['got']}"
         if self._story.downgrade is not None:
             changes = self._story.downgrade.items()
             served.downgraded = ", ".join(f"{name}={values['got']}" for name, values in changes)

@@ -34,6 +34,7 @@ from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
+from gateway.lifecycle.ladder import reroute
 from gateway.lifecycle.story import Story
 from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
@@ -80,7 +81,7 @@ class Life:
         self._retries = retries
         self._ledger = ledger
         self._settlements = settlements
-        self._planner: Planner = lambda lighter: slot.applied(planner(lighter))
+        self._planner: Planner = lambda request, *, to=None: slot.applied(planner(request, to=to))
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
@@ -127,9 +128,13 @@ class Life:
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
                 await self._account.note_refusal(error, answer.rows)
                 raise error
-            if answer.plan is not self._plan:
-                self._begin(replace(ask, request=answer.plan.request), answer.plan)
-                self._story.downgrade = differences(ask.request, answer.plan.request)
+            form = answer.form
+            if form.plan is not self._plan:
+                self._begin(replace(ask, request=form.plan.request), form.plan)
+            changes = differences(ask.request, form.plan.request)
+            if form.instead is None:
+                self._story.downgrade = changes or None
+            self._story.reroute = reroute(form, answer.held.candidate, changes)
             self._story.matched = answer.matched
             self._note(answer.held)
             self._account.opened(answer.held)
@@ -215,6 +220,8 @@ class Life:
         noted = {modes[row.counter.id] for row in held.exceeded}
         if story.downgrade:
             story.decision = "downgrade"
+        elif story.reroute:
+            story.decision = "reroute"
         elif "warn" in noted:
             story.decision = "warn"
         claim = self._ask.claim

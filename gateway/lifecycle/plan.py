@@ -16,6 +16,7 @@ from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
+from gateway.images.lighter import changed
 from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
@@ -85,13 +86,20 @@ def make_plan(
     seen: Seen,
     grid: Grid,
     now_s: float,
+    to: str | None = None,
 ) -> Plan:
-    """The plan of a request. `seen` says how deployments stand; `grid` is what is known of the grid; `now_s`
-    counts since 1970.
+    """The plan of a request, at the deployment `to` where that is given, under the name that it has there.
+
+    `seen` says how deployments stand; `grid` is what is known of the grid; `now_s` counts since 1970.
 
     Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
-    deployments = configuration.deployments.serving(request.model)
+    if to is None:
+        deployments = configuration.deployments.serving(request.model)
+    else:
+        deployments = tuple(one for one in configuration.deployments.deployments if one.id == to)
+        if deployments and request.model not in deployments[0].models:
+            request = changed(request, {"model": deployments[0].models[0]})
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
@@ -77,8 +78,10 @@ class Images:
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
-    def plan(self, configuration: Configuration, subject: Subject, request: ImageRequest) -> Plan:
-        """What the request would cost where; the same for a dry run and for a real request."""
+    def plan(
+        self, configuration: Configuration, subject: Subject, request: ImageRequest, *, to: str | None = None
+    ) -> Plan:
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request."""
         return make_plan(
             configuration,
             subject,
@@ -86,6 +89,7 @@ class Images:
             seen=Seen(self.leases.fleet, time.monotonic()),
             grid=self.grid,
             now_s=time.time(),
+            to=to,
         )
 
     async def serve(self, ask: Ask) -> Served:
@@ -159,7 +163,7 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=lambda request: self.plan(configuration, ask.subject, request),
+            planner=partial(self.plan, configuration, ask.subject),
             slot=Slot(ask, configuration.deployments, self.leases),
             retries=self.retries,
         )

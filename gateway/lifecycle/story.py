@@ -42,6 +42,7 @@ class Story:
     decision: str = "allow"
     downgrade: dict[str, dict[str, Any]] | None = None
     retry_of: str | None = None
+    reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     def record(
@@ -100,15 +101,21 @@ class Story:
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
                 downgrade=self.downgrade,
+                reroute=self.reroute,
                 warnings=list(shown.warnings),
             )
         )
 
     def _because(self, reason: str) -> list[str]:
-        if self.downgrade is None:
-            return [reason]
-        changes = ", ".join(
-            f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
-            for name, values in self.downgrade.items()
-        )
-        return [f"a budget had no room for the request as it was asked: {changes}", reason]
+        found = []
+        if self.downgrade is not None:
+            changes = ", ".join(
+                f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
+                for name, values in self.downgrade.items()
+            )
+            found.append(f"a budget had no room for the request as it was asked: {changes}")
+        if self.reroute is not None:
+            found.append(
+                f"a budget had no room at deployment {self.reroute['from']}: {self.reroute['to']} takes it"
+            )
+        return [*found, reason]

@@ -102,6 +102,9 @@ class DeploymentSet:
         """The interchangeable deployments behind a client's model name; empty when there are none."""
         return tuple(deployment for deployment in self.deployments if model in deployment.models)
 
+    def ids(self) -> tuple[str, ...]:
+        return tuple(deployment.id for deployment in self.deployments)
+
     def models(self) -> tuple[str, ...]:
         """Every model name that clients may use, in file order."""
         return tuple(dict.fromkeys(model for deployment in self.deployments for model in deployment.models))

@@ -31,7 +31,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     the service said what the work took, `estimated` when its answer did not (the images that came back are
     counted all the same), and absent when nothing is charged. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
-    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`. `retry_of` is the request
+    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`;
+    `reroute` names the deployments `from` and `to` which budgets moved the request. `retry_of` is the request
     that this one repeats, by the client's own count and the same body.
     """
 
@@ -69,6 +70,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     policy_version: str | None = None
     warnings: list[str] = []
     downgrade: dict[str, dict[str, Any]] | None = None
+    reroute: dict[str, Any] | None = None
 
 
 def encode(record: Record) -> str:

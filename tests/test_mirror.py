@@ -49,6 +49,7 @@ THROUGH = {
 }
 WHOLE = {
     "test_app": "settings",
+    "contract/test_framing": "cli/connection",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",

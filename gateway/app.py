@@ -47,6 +47,7 @@ from gateway.footprint.places import zone_country
 from gateway.identity.keys import pepper
 from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
+from gateway.lifecycle.repeats import Repeats
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
 from gateway.lifecycle.watching import Watching
@@ -235,7 +236,7 @@ class Running:
             database_url = settings.database_url.get_secret_value() if settings.database_url else None
             database = await open_database(database_url, settings.data_dir)
             stack.push_async_callback(database.close)
-            keys = KeyRegistry(database, pepper(settings.data_dir, settings), settings.admin_key)
+            keys = KeyRegistry(database, secret := pepper(settings.data_dir, settings), settings.admin_key)
             ledger = Ledger(
                 redis,
                 lease_s=settings.lease_s,
@@ -262,6 +263,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                repeats=Repeats(secret),
                 leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
+from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
@@ -27,7 +28,7 @@ from gateway.errors import (
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
-from gateway.lifecycle import failures
+from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
 from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
@@ -116,6 +117,11 @@ class Life:
                 await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
+            if isinstance(answer, Earlier):
+                repeated = repeats.told(answer)
+                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+                self._telemetry.refused(route=ask.request.route, code=str(repeated.code))
+                raise repeated
             if isinstance(answer, Refused):
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
@@ -218,6 +224,10 @@ class Life:
             story.decision = "reroute"
         elif "warn" in noted:
             story.decision = "warn"
+        claim = self._ask.claim
+        if held.earlier is not None and self._ask.retry_count and claim is not None and not claim.binding:
+            story.retry_of = held.earlier
+            self._telemetry.retried(route=self._ask.request.route)
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 

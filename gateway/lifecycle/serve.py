@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
-from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, Unavailable, UpstreamAnswered
+from gateway.errors import (
+    ApiError,
+    BudgetExceeded,
+    InvalidRequest,
+    NotFound,
+    Repeated,
+    Unavailable,
+    UpstreamAnswered,
+)
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
     from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.repeats import Repeats
     from gateway.lifecycle.settlement import Settlements
     from gateway.routing.leases import Leases
     from gateway.telemetry import Telemetry
@@ -43,6 +52,7 @@ FLUSH_S = 0.1
 POSTING_S = 5.0
 OUTCOMES: dict[type[ApiError], str] = {
     BudgetExceeded: "refused",
+    Repeated: "repeated",
     InvalidRequest: "invalid",
     NotFound: "invalid",
     Unavailable: "unavailable",
@@ -61,6 +71,7 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    repeats: Repeats
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)

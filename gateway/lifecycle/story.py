@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Story:
     """What happened to one request so far.
 
-    `served` is where its answer says that it ran. `exceeded` are the rows for which budgets refused it, or
-    would have; `notices` are for the client.
+    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client;
+    `retry_of` is the request that it repeats; `served` is where its answer says that it ran.
     """
 
     ask: Ask
@@ -42,6 +42,7 @@ class Story:
     notices: Sequence[str] = ()
     decision: str = "allow"
     downgrade: dict[str, dict[str, Any]] | None = None
+    retry_of: str | None = None
     reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     served: ServedPlace | None = None
@@ -99,6 +100,7 @@ class Story:
                 usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
                 retry_count=ask.retry_count,
+                retry_of=self.retry_of,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
                 downgrade=self.downgrade,

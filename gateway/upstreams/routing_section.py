@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gateway.documents import Section, wrong
+from gateway.documents import Section, written, wrong
 from gateway.upstreams.rules import LONGEST_EJECTION_S, OutlierDetection, Retries, Rules, Weights
 from gateway.yaml_tree import shown
 
@@ -83,7 +83,7 @@ class RoutingSection(Section):
     weights: WeightsSection | None = None
     caps: CapsSection = CapsSection()
     residency: Annotated[
-        tuple[Annotated[str, AfterValidator(_place)], ...],
+        tuple[Annotated[str, AfterValidator(_place), written(_PLACE)], ...],
         BeforeValidator(as_tuple),
         AfterValidator(each_once),
     ] = ()

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+UNCERTAIN = frozenset({"unknown", "client_gone"})
+"""Outcomes of work that is charged although nobody knows whether it was done."""
+
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
@@ -30,7 +33,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
     chosen. `served` is the `region` that the answer named, its `zone` and the `planned_zone`.
     `downgrade` maps a changed field to what was `asked` and what it `got`;
-    `reroute` names the deployments `from` and `to` which budgets moved the request.
+    `reroute` names the deployments `from` and `to` which budgets moved the request. `retry_of` is the request
+    that this one repeats, by the client's own count and the same body.
     """
 
     id: str
@@ -63,6 +67,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
+    retry_of: str | None = None
     duration_ms: float | None = None
     policy_version: str | None = None
     warnings: list[str] = []

@@ -91,6 +91,8 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         defaults=Defaults(steps=28, size="1024x768", quality="medium"),
         concurrency=20,
         usd_per_image=0.04,
+        api_version="2025-04-01-preview",
+        drop_params=frozenset({"style", "moderation"}),
         on_disconnect="finish",
         unknown_params="refuse",
     )

@@ -21,7 +21,10 @@ LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
+CLAIMS = ("tests/budgets/test_claims.py",)
 LOSS = ("tests/faults/test_loss.py",)
+ALERTS = ("tests/budgets/test_alerts.py",)
+REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
 SERVE = ("tests/lifecycle",)
 LIMIT_S = 300
 
@@ -40,6 +43,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "changes what the caller wants as it is",
+        f"{LIFE}/ladder.py",
+        "if caller is False:\n        return []\n    actions",
+        "actions",
+        REROUTE,
+    ),
+    Mutant(
+        "reroutes for budgets that do not enforce",
+        f"{LIFE}/ladder.py",
+        'if match.budget.mode == "enforce"',
+        "if match.budget.mode",
+        REROUTE,
+    ),
+    Mutant(
         "refuses at the limit", f"{LUA}/reserve.lua", "amounts[d] > limit", "amounts[d] >= limit", RESERVE
     ),
     Mutant(
@@ -51,6 +68,20 @@ MUTANTS = (
         " + counter.held[d] + amounts[d] >",
         " + amounts[d] >",
         RESERVE,
+    ),
+    Mutant(
+        "admits an unknown cost into a budget of cost",
+        "gateway/budgets/wire.py",
+        "0 if Dimension.COST in counter.limits else NO_LIMIT",
+        "NO_LIMIT",
+        RESERVE,
+    ),
+    Mutant(
+        "takes an unknown cost for none",
+        "gateway/budgets/amounts.py",
+        "(0, 1) if self.cost_uusd is None",
+        "(0, 0) if self.cost_uusd is None",
+        SETTLE,
     ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(
@@ -94,6 +125,27 @@ MUTANTS = (
         "if false then",
         RESERVE,
     ),
+    Mutant(
+        "alerts for each crosser",
+        f"{LUA}/prelude.lua",
+        "if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then",
+        "if redis.call('HSET', key, 'alerted:' .. mark, int(now)) then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of the first limit only",
+        f"{LUA}/prelude.lua",
+        "alert(alerts, key, d .. ':' .. name .. ':' .. limit,",
+        "alert(alerts, key, d .. ':' .. name,",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts one amount late",
+        f"{LUA}/prelude.lua",
+        "if spent >= tonumber(amount) then",
+        "if spent > tonumber(amount) then",
+        ALERTS,
+    ),
     Mutant("voids what was sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if true then", EXPIRY),
     Mutant(
         "charges what was not sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if false then", EXPIRY
@@ -119,6 +171,83 @@ MUTANTS = (
         "if false and newer and",
         RESERVE,
         "older_policies",
+    ),
+    Mutant(
+        "lets two requests have one claim",
+        f"{LUA}/reserve.lua",
+        "if claim and claim.binding and earlier[1] and",
+        "if false and",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a claim over without comparing",
+        f"{LUA}/reserve.lua",
+        "earlier[1] ~= claim.over then",
+        "claim.over == '' then",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps everybody out who repeats without a key",
+        f"{LUA}/reserve.lua",
+        "claim.binding and",
+        "true and",
+        CLAIMS,
+    ),
+    Mutant(
+        "makes no claim",
+        f"{LUA}/reserve.lua",
+        "if claim then\n  redis.call('HSET'",
+        "if false then\n  redis.call('HSET'",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps claims for ever",
+        f"{LUA}/reserve.lua",
+        "redis.call('PEXPIRE', KEYS[#KEYS], int(claim.lives_ms))",
+        "",
+        CLAIMS,
+    ),
+    Mutant(
+        "forgets that nobody knows",
+        f"{LUA}/settle.lua",
+        "'known', ARGV[8]",
+        "'known', '1'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes an expired hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'R' and 'released' or 'expired'",
+        "'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a running hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'P' and 'open'",
+        "hold[1] == 'P' and 'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "brings a claim back over another",
+        f"{LUA}/reclaim.lua",
+        "if redis.call('EXISTS', KEYS[1]) == 1 then",
+        "if false then",
+        CLAIMS,
+    ),
+    Mutant(
+        "compares no fingerprints",
+        "gateway/budgets/claims.py",
+        "if fingerprint != claim.fingerprint:",
+        "if fingerprint == '':",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a hold that nobody knows for one that did not run",
+        "gateway/budgets/claims.py",
+        '        if ended is None:\n            return Earlier(hold, "unknown")',
+        '        if ended is None:\n            return Earlier(hold, "free")',
+        CLAIMS,
     ),
     Mutant(
         "restores a known hold", f"{LUA}/restore.lua", "if state then", "if false then", LOSS, "brought_back"

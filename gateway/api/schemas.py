@@ -51,10 +51,12 @@ def _range(description: str) -> Schema:
 def _amounts(description: str) -> Schema:
     return _object(
         description,
+        ("cost_usd",),
         energy_wh=_number("Wh"),
         water_ml=_number("mL"),
         carbon_g=_number("gCO2e"),
         images=_count("How many", minimum=0),
+        cost_usd=_number("USD; absent where the cost is not known"),
     )
 
 
@@ -164,7 +166,7 @@ FOOTPRINT = _object(
 
 ESTIMATE = _object(
     "What a body would cost, where it would go, and what budgets would say.",
-    ("refusal", "downgrade"),
+    ("refusal", "downgrade", "reroute"),
     footprint=FOOTPRINT,
     basis=_text("Always `estimate`", enum=["estimate"]),
     hold=_object(
@@ -188,7 +190,7 @@ ESTIMATE = _object(
         ),
         "All deployments of the model, the first choice first",
     ),
-    verdict=_text("What a real request would get", enum=["admit", "downgrade", "deny"]),
+    verdict=_text("What a real request would get", enum=["admit", "downgrade", "reroute", "deny"]),
     policies=_list(
         _object(
             "A budget that has a say",
@@ -207,6 +209,9 @@ ESTIMATE = _object(
     ),
     downgrade=_of(
         OpenAPIType.OBJECT, "What would be made lighter, with the figures above, where the verdict says so"
+    ),
+    reroute=_of(
+        OpenAPIType.OBJECT, "The deployments `from` and `to` which budgets would move it, where they would"
     ),
     refusal=_of(OpenAPIType.OBJECT, "The answer that a real request would get, where the verdict is `deny`"),
 )

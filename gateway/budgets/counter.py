@@ -73,7 +73,10 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """One reason why one candidate did not fit: `used + held + requested > limit` in one dimension."""
+    """One reason why one candidate did not fit: `used + held + requested > limit` in one dimension.
+
+    `requested` is None where cost is limited and nobody knows what the request costs.
+    """
 
     candidate: int
     counter: Counter
@@ -82,4 +85,4 @@ class Shortfall:
     limit: int
     used: int
     held: int
-    requested: int
+    requested: int | None

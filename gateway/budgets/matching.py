@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Counter
 from gateway.budgets.policy_file import ANYTHING
 from gateway.budgets.raises import limits_with
@@ -52,6 +53,14 @@ def counters_for(
         for budget in matched
         if (both := buckets[budget.window, budget.timezone]) is not None
     ]
+
+
+def limits_cost(policies: PolicySet, subject: Subject, *, model: str, route: str, now: datetime) -> bool:
+    """Whether an enforced budget limits what the request costs, so that its cost must be known."""
+    return any(
+        match.counter.enforced and Dimension.COST in match.counter.limits
+        for match in counters_for(policies, subject, model=model, route=route, now=now)
+    )
 
 
 def counter_id(budget: str, scope: Mapping[str, str]) -> str:

@@ -35,7 +35,7 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
 
 def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
     limits = balance.counter.limits
-    requested = dict(zip(Dimension, charge.of(balance.counter.bound).vector(), strict=True))
+    requested = charge.of(balance.counter.bound).known()
     return [
         Shortfall(
             candidate=number,
@@ -45,10 +45,14 @@ def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
             limit=limits[dimension],
             used=balance.used[dimension],
             held=balance.held[dimension],
-            requested=requested[dimension],
+            requested=amount,
         )
         for dimension in Dimension
         if dimension in limits
-        and requested[dimension] > 0
-        and balance.used[dimension] + balance.held[dimension] + requested[dimension] > limits[dimension]
+        and ((amount := requested.get(dimension)) is None or _over(balance, dimension, amount))
     ]
+
+
+def _over(balance: Balance, dimension: Dimension, amount: int) -> bool:
+    taken = balance.used[dimension] + balance.held[dimension]
+    return amount > 0 and taken + amount > balance.counter.limits[dimension]

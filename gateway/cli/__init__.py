@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, serve, simulate, usage
+from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, schema, serve, simulate, usage
 
 app = typer.Typer(
     name="ecogate",
@@ -20,6 +20,7 @@ app.command("estimate")(estimate.estimate)
 app.command("simulate")(simulate.simulate)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
+app.command("schema")(schema.schema)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(raises.app, name="raises")

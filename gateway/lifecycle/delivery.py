@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.budgets.amounts import NOTHING, to_hold, to_settle
+from gateway.budgets.amounts import NOTHING, to_settle
 from gateway.budgets.refusal import tightest
 from gateway.errors import OutcomeUnknown, Rejected
 from gateway.images.answer import Delivered, UnreadableAnswer
@@ -17,8 +17,9 @@ from gateway.images.event_stream import StreamScan
 from gateway.lifecycle import failures
 from gateway.lifecycle.annotation import Annotator, ecogate_member
 from gateway.lifecycle.ask import Ask, Served
-from gateway.lifecycle.plan import Configuration, settled_footprint
+from gateway.lifecycle.plan import Configuration, hold_of, settled_cost_usd, settled_footprint
 from gateway.lifecycle.relay import Relay, broke_off, error_event, follow
+from gateway.lifecycle.served_place import served_place
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ class Delivery:
         if delivered.images == 0:
             charge = await self._account.charge_as_held(route, outcome="no_images", status=answer.status)
             return self._served(route, answer, route.footprint, "estimate", charge)
-        footprint, charge = await self._settled(route, delivered, answer.status)
+        footprint, charge = await self._settled(route, delivered, answer)
         return self._served(route, answer, footprint, "settled", charge)
 
     def begin(self, route: Route, stream: UpstreamStream) -> Served:
         """The head of a stream, with the estimate; `follow()` sees to the rest."""
-        served = self._served(route, stream, route.footprint, "estimate", to_hold(route.footprint))
+        served = self._served(route, stream, route.footprint, "estimate", hold_of(route))
         served.relay = Relay(self._ask.gone)
         return served
 
@@ -70,7 +71,7 @@ class Delivery:
         assert isinstance(stream, UpstreamStream), "only a stream is followed"  # noqa: S101
         assert relay is not None, "a stream has a relay"  # noqa: S101
         outcome, error = "delivered", None
-        annotator = self._annotator(route, scan) if self._ask.include_footprint else None
+        annotator = self._annotator(route, scan, stream) if self._ask.include_footprint else None
         finish = route.deployment.on_disconnect == "finish"
         try:
             ending = await follow(
@@ -84,7 +85,7 @@ class Delivery:
             outcome, error = "unknown", failures.unknown(failure)
         delivered = scan.delivered()
         if delivered.images >= self._ask.request.n or (outcome == "delivered" and not scan.failed):
-            await self._settled(route, delivered, stream.status)
+            await self._settled(route, delivered, stream)
             error = None
         else:
             outcome = "unknown" if scan.failed else outcome
@@ -109,16 +110,18 @@ class Delivery:
         served.failed, served.member = True, None
         return served
 
-    async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
-        footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
-        charge = to_settle(footprint)
+    async def _settled(
+        self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
+    ) -> tuple[Footprint, Charge]:
+        footprint = self._footprint(route, delivered, answer)
+        charge = to_settle(footprint, settled_cost_usd(route, delivered))
         await self._account.settle(
             charge,
             route,
             footprint,
             basis="settled",
             outcome="delivered",
-            status=status,
+            status=answer.status,
             images=delivered.images,
             size=_size(delivered),
             usage=delivered.usage,
@@ -126,12 +129,21 @@ class Delivery:
         )
         return footprint, charge
 
-    def _annotator(self, route: Route, scan: StreamScan) -> Annotator:
+    def _footprint(
+        self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
+    ) -> Footprint:
+        """What came back, priced where it was made; the story is told where that was."""
+        place = served_place(route, answer.headers, self._configuration.factors)
+        self._story.served = place
+        there = place.site if place is not None else None
+        return settled_footprint(self._configuration, self._story.plan, route, delivered, there)
+
+    def _annotator(self, route: Route, scan: StreamScan, stream: UpstreamStream) -> Annotator:
         """Adds the footprint of what came so far, which is the settled one with the last image."""
 
         def member() -> bytes:
             delivered = scan.delivered()
-            footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
+            footprint = self._footprint(route, delivered, stream)
             basis = "settled" if delivered.images >= self._ask.request.n else "estimate"
             return ecogate_member(self._ask.id, route, footprint, basis)
 
@@ -154,6 +166,10 @@ class Delivery:
             remaining=tightest(self._story.matched, self._account.left(charge), self._ask.subject),
             warnings=[*(footprint.warnings if footprint is not None else ()), *self._story.notices],
         )
+        if self._story.reroute is not None:
+            served.rerouted = "from={from}, to={to}".format_map(self._story.reroute)
+            if "model" in self._story.reroute:
+                served.rerouted += f", model={self._story.reroute['model']['got']}"
         if self._story.downgrade is not None:
             changes = self._story.downgrade.items()
             served.downgraded = ", ".join(f"{name}={values['got']}" for name, values in changes)

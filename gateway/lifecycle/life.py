@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
+from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
@@ -27,12 +28,13 @@ from gateway.errors import (
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
-from gateway.lifecycle import failures
+from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
 from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
+from gateway.lifecycle.ladder import reroute
 from gateway.lifecycle.story import Story
 from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
@@ -79,7 +81,7 @@ class Life:
         self._retries = retries
         self._ledger = ledger
         self._settlements = settlements
-        self._planner: Planner = lambda lighter: slot.applied(planner(lighter))
+        self._planner: Planner = lambda request, *, to=None: slot.applied(planner(request, to=to))
         self._upstreams = upstreams
         self._telemetry = telemetry
         self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
@@ -115,15 +117,24 @@ class Life:
                 await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
+            if isinstance(answer, Earlier):
+                repeated = repeats.told(answer)
+                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+                self._telemetry.refused(route=ask.request.route, code=str(repeated.code))
+                raise repeated
             if isinstance(answer, Refused):
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
                 await self._account.note_refusal(error, answer.rows)
                 raise error
-            if answer.plan is not self._plan:
-                self._begin(replace(ask, request=answer.plan.request), answer.plan)
-                self._story.downgrade = differences(ask.request, answer.plan.request)
+            form = answer.form
+            if form.plan is not self._plan:
+                self._begin(replace(ask, request=form.plan.request), form.plan)
+            changes = differences(ask.request, form.plan.request)
+            if form.instead is None:
+                self._story.downgrade = changes or None
+            self._story.reroute = reroute(form, answer.held.candidate, changes)
             self._story.matched = answer.matched
             self._note(answer.held)
             self._account.opened(answer.held)
@@ -209,8 +220,14 @@ class Life:
         noted = {modes[row.counter.id] for row in held.exceeded}
         if story.downgrade:
             story.decision = "downgrade"
+        elif story.reroute:
+            story.decision = "reroute"
         elif "warn" in noted:
             story.decision = "warn"
+        claim = self._ask.claim
+        if held.earlier is not None and self._ask.retry_count and claim is not None and not claim.binding:
+            story.retry_of = held.earlier
+            self._telemetry.retried(route=self._ask.request.route)
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
@@ -245,12 +262,14 @@ class Life:
         started = time.monotonic()
         outcome, status = "unknown", None
         sign: Sign | None = NOTHING
+        late = False
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
                 outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
                 outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
+                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -268,6 +287,8 @@ class Life:
                     names.failed(span, outcome)
                 return answer
             finally:
+                if outcome == "delivered" or late:
+                    self._slot.measured(route, time.monotonic() - started)
                 if sign is not None:
                     self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
@@ -289,7 +310,7 @@ class Life:
         leaving = asyncio.ensure_future(self._ask.gone.wait())
         waited_for = {sending} if finish else {sending, leaving}
         try:
-            await asyncio.wait(waited_for, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return await sending
             sending.cancel()
@@ -301,12 +322,6 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
-
-    def _left_s(self) -> float | None:
-        """How long the client still waits; `None` when it did not say."""
-        if self._ask.deadline_s is None:
-            return None
-        return max(0.0, self._ask.started + self._ask.deadline_s - time.monotonic())
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -7,22 +7,26 @@ routes, policies and holds; it refuses to know Redis, sockets and clocks (`now` 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
+from datetime import UTC, datetime
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Charge, Dimension, to_hold
-from gateway.budgets.matching import counters_for
+from gateway.budgets.amounts import BOUNDS, Charge, to_hold
+from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, Site
+from gateway.images.lighter import changed
 from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable
+    from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import PolicySet
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
 WH_PER_KWH = 1000.0
+NO_PRICE = "a budget limits cost, and the deployment's price is not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Configuration:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A request with its prices. `routes` are the usable ones in order, of which `max_attempts` may be asked;
-    `holds` go with them, one each."""
+    `holds` go with them, one each. `reading` is the grid's reading for a footprint at yearly factors."""
 
     subject: Subject
     request: ImageRequest
@@ -64,6 +69,7 @@ class Plan:
     ranking: Ranking
     holds: list[Charge]
     max_attempts: int
+    reading: Callable[[Footprint], Intensity | None]
 
     def attempts(self, first: int) -> list[Route]:
         """The routes to ask, one after the other, when the ledger admitted the candidate `first`."""
@@ -81,14 +87,21 @@ def make_plan(
     *,
     seen: Seen,
     grid: Grid,
-    hour: int,
+    now_s: float,
+    to: str | None = None,
 ) -> Plan:
-    """The plan of a request. `seen` says how deployments stand; `grid` is what is known of the grid in `hour`
-    (counted since 1970).
+    """The plan of a request, at the deployment `to` where that is given, under the name that it has there.
+
+    `seen` says how deployments stand; `grid` is what is known of the grid; `now_s` counts since 1970.
 
     Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
-    deployments = configuration.deployments.serving(request.model)
+    if to is None:
+        deployments = configuration.deployments.serving(request.model)
+    else:
+        deployments = tuple(one for one in configuration.deployments.deployments if one.id == to)
+        if deployments and request.model not in deployments[0].models:
+            request = changed(request, {"model": deployments[0].models[0]})
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"
@@ -99,9 +112,16 @@ def make_plan(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     deployments = _accepting(deployments, request)
+    now = datetime.fromtimestamp(now_s, UTC)
+    must_cost = limits_cost(
+        configuration.policies, subject, model=request.model, route=request.route, now=now
+    )
+    hour = hour_of(now_s)
     ranking = rank(
         [
-            _candidate(configuration, request, deployment, seen=seen, grid=grid, hour=hour)
+            _candidate(
+                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
+            )
             for deployment in deployments
         ],
         configuration.deployments.rules,
@@ -111,12 +131,13 @@ def make_plan(
     if not routes:
         raise _nobody(ranking)
     attempts = configuration.deployments.rules.retries.max_attempts
-    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts)
+    reading = partial(_intensity, grid, hour=hour)
+    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts, reading)
 
 
 def _holds(routes: list[Route], attempts: int) -> list[Charge]:
     """What to hold at each route: the most of it and of the failovers that may follow it."""
-    alone = [to_hold(route.footprint) for route in routes]
+    alone = [hold_of(route) for route in routes]
     return [reduce(Charge.at_least, alone[first : first + attempts]) for first in range(len(alone))]
 
 
@@ -143,13 +164,14 @@ def _candidate(
     seen: Seen,
     grid: Grid,
     hour: int,
+    must_cost: bool,
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
     asked = work(request, deployment)
     yearly = footprint = estimate(asked, site(deployment), factors)
     unsure = caution(deployment, yearly.zone)
-    intensity = None if unsure else _intensity(grid, yearly, hour)
+    intensity = None if unsure else _intensity(grid, yearly, hour=hour)
     if intensity is not None and intensity.priced:
         footprint = estimate(asked, site(deployment, intensity), factors)
     expected = None
@@ -157,22 +179,25 @@ def _candidate(
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
     elif intensity is not None:
         expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
-    price = deployment.usd_per_image
+    price = deployment.price_usd(request.n)
     return Candidate(
         deployment,
         footprint,
+        unavailable=NO_PRICE if price is None and must_cost else None,
         free=seen.free(deployment),
         left_out=seen.left_out(deployment),
+        late=seen.late(deployment, request),
+        latency_p95_s=seen.latency_p95_s(deployment, request),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
         caution=unsure,
-        usd=None if price is None else price * request.n,
+        usd=None if price is None else float(price),
         places=places(deployment, footprint.zone, factors),
     )
 
 
-def _intensity(grid: Grid, yearly: Footprint, hour: int) -> Intensity | None:
+def _intensity(grid: Grid, yearly: Footprint, *, hour: int) -> Intensity | None:
     """The zone's intensity where something better than its yearly value is known."""
     g_per_kwh = yearly.carbon_use_g.central / yearly.energy_wh.central * WH_PER_KWH
     found = grid.intensity(yearly.zone, hour, yearly_g_per_kwh=g_per_kwh, yearly_source=yearly.carbon_basis)
@@ -190,6 +215,12 @@ def _carbon_g(footprint: Footprint) -> float:
 
 def _nobody(ranking: Ranking) -> Unavailable:
     """503 with what stands in the way."""
+    if all(route.reason == route.candidate.late for route in ranking.routes):
+        return Unavailable(
+            f"No deployment of this model answers in time: {ranking.routes[0].reason}. Nothing was charged.",
+            code="deadline_too_short",
+            headers={"x-should-retry": "false"},
+        )
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
         f"No deployment of this model may be used: {'; '.join(reasons)}.",
@@ -276,22 +307,41 @@ def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
     )
 
 
+def hold_of(route: Route) -> Charge:
+    """What the request would take at one deployment."""
+    return to_hold(route.footprint, route.deployment.price_usd(route.footprint.images))
+
+
+def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
+    """What the answer says that it cost, where its service is known to say that; else the declared price."""
+    stated = dialect_of(route.deployment).stated_cost_usd(delivered.usage or {})
+    return route.deployment.price_usd(delivered.images) if stated is None else stated
+
+
 def settled_footprint(
-    configuration: Configuration, request: ImageRequest, route: Route, delivered: Delivered
+    configuration: Configuration, plan: Plan, route: Route, delivered: Delivered, there: Site | None = None
 ) -> Footprint:
-    """The footprint of what really came back, at the reading by which it was routed."""
+    """The footprint of what really came back: at the reading by which it was routed, or `there`, where the
+    service says that it ran in another place."""
     deployment, intensity = route.deployment, route.candidate.intensity
+    done = delivered_work(plan.request, deployment, delivered)
+    if there is not None:
+        yearly = estimate(done, there, configuration.factors)
+        intensity = plan.reading(yearly)
+        if intensity is None or not intensity.priced:
+            return yearly
+        g_per_kwh, source = intensity.g_per_kwh, intensity.told
+        read = replace(there, carbon_intensity_g_per_kwh=g_per_kwh, carbon_intensity_source=source)
+        return estimate(done, read, configuration.factors)
     priced = intensity if intensity is not None and intensity.priced else None
-    done = delivered_work(request, deployment, delivered)
     return estimate(done, site(deployment, priced), configuration.factors)
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:
-    """A hold in the units people read, by the bound that a budget counts."""
+    """A hold in the units people read, by the bound that a budget counts; without what is not known."""
     return {
         bound: {
-            dimension.field: dimension.shown(amount)
-            for dimension, amount in zip(Dimension, getattr(charge, bound).vector(), strict=True)
+            dimension.field: dimension.shown(amount) for dimension, amount in charge.of(bound).known().items()
         }
-        for bound in ("central", "high")
+        for bound in BOUNDS
     }

@@ -63,10 +63,14 @@ journal = Table(
     Column("central_water_ul", BigInteger, nullable=False),
     Column("central_carbon_ug", BigInteger, nullable=False),
     Column("central_images", BigInteger, nullable=False),
+    Column("central_cost_uusd", BigInteger, nullable=False),
+    Column("central_unpriced", BigInteger, nullable=False),
     Column("high_energy_uwh", BigInteger, nullable=False),
     Column("high_water_ul", BigInteger, nullable=False),
     Column("high_carbon_ug", BigInteger, nullable=False),
     Column("high_images", BigInteger, nullable=False),
+    Column("high_cost_uusd", BigInteger, nullable=False),
+    Column("high_unpriced", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "org", "request_id"),
     Index(None, "org", "hold"),
@@ -104,7 +108,8 @@ journal_rejects = Table(
 
 # One row per request: amounts summed over its journal entries, what its newest record says, the time of its
 # first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
-# `*_low_*` is null where the record's footprint says nothing about a lower bound.
+# `*_low_*` is null where the record's footprint says nothing about a lower bound, `cost_uusd` where nobody
+# knows what the request cost.
 requests = Table(
     "requests",
     metadata,
@@ -133,8 +138,10 @@ requests = Table(
     Column("energy_high_uwh", BigInteger, nullable=False),
     Column("water_high_ul", BigInteger, nullable=False),
     Column("carbon_high_ug", BigInteger, nullable=False),
+    Column("cost_uusd", BigInteger),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
+    Column("retry_of", Text),
     ForeignKeyConstraint(
         ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
     ),

@@ -7,6 +7,7 @@ and which deployment is best (`routing`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from gateway.upstreams.rules import Signals
@@ -60,7 +61,8 @@ class Deployment:
     `models` are the names under which clients reach it; deployments that share a name are interchangeable.
     `upstream_model` replaces the client's name on the wire, where set. `footprint_model` is the name the
     catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
-    of bodies; `api_version` is Azure's; `usd_per_image` is what the operator pays, where given.
+    of bodies; `api_version` is Azure's; `usd_per_image` is what the operator pays, where given;
+    0 says that it is free.
     """
 
     id: str
@@ -79,6 +81,10 @@ class Deployment:
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
 
+    def price_usd(self, images: int) -> Fraction | None:
+        """What that many images cost, exactly; None where no price is given."""
+        return None if self.usd_per_image is None else Fraction(str(self.usd_per_image)) * images
+
     def footprint_model(self, asked: str) -> str:
         return self.upstream_model or asked
 
@@ -95,6 +101,9 @@ class DeploymentSet:
     def serving(self, model: str) -> tuple[Deployment, ...]:
         """The interchangeable deployments behind a client's model name; empty when there are none."""
         return tuple(deployment for deployment in self.deployments if model in deployment.models)
+
+    def ids(self) -> tuple[str, ...]:
+        return tuple(deployment.id for deployment in self.deployments)
 
     def models(self) -> tuple[str, ...]:
         """Every model name that clients may use, in file order."""

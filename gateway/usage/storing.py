@@ -100,6 +100,12 @@ async def store_reject(
         await connection.execute(database.insert(journal_rejects).values(row).on_conflict_do_nothing())
 
 
+def charged(row: Row[Any]) -> Amounts:
+    """What a row of `requests` was charged, by central estimates."""
+    unpriced = int(row.cost_uusd is None)
+    return Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images, row.cost_uusd or 0, unpriced)
+
+
 def with_record() -> Select[Any]:
     """A query for requests, each with the text of its newest record as `record`."""
     newest = (
@@ -185,8 +191,10 @@ def _request(row: Row[Any]) -> Request:
     return Request(
         at_ms=row.at_ms,
         updated_at_ms=row.updated_at_ms,
-        central=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
-        high=Amounts(row.energy_high_uwh, row.water_high_ul, row.carbon_high_ug, row.images),
+        central=charged(row),
+        high=charged(row)._replace(
+            energy_uwh=row.energy_high_uwh, water_ul=row.water_high_ul, carbon_ug=row.carbon_high_ug
+        ),
         record=decode(row.record),
         record_entry=(row.record_stream, row.record_entry_id),
     )
@@ -220,8 +228,10 @@ def _request_row(request: Request) -> dict[str, Any]:
         "energy_high_uwh": high.energy_uwh,
         "water_high_ul": high.water_ul,
         "carbon_high_ug": high.carbon_ug,
+        "cost_uusd": None if central.unpriced else central.cost_uusd,
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
+        "retry_of": record.retry_of,
     }
 
 
@@ -254,10 +264,7 @@ def _journal_row(entry: Entry) -> dict[str, Any]:
         "record": entry.record_text,
     }
     for bound, amounts in (("central", entry.central), ("high", entry.high)):
-        row[f"{bound}_energy_uwh"] = amounts.energy_uwh
-        row[f"{bound}_water_ul"] = amounts.water_ul
-        row[f"{bound}_carbon_ug"] = amounts.carbon_ug
-        row[f"{bound}_images"] = amounts.images
+        row |= {f"{bound}_{name}": amount for name, amount in amounts._asdict().items()}
     return row
 
 

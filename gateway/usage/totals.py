@@ -52,8 +52,9 @@ class Sum:
 class UsageRow:
     """The usage of one group in one bucket, from `start_ms` to `end_ms`, UTC epoch milliseconds.
 
-    Of all `requests`, `refused` were denied by a budget; `settled` and `estimated` took something, and say
-    whether the amounts come from what came back.
+    Of all `requests`, `refused` were denied by a budget and `retries` repeated an earlier one. `settled` and
+    `estimated` took something, and say whether the amounts come from what came back. `cost_uusd` is None
+    where the cost of one of them is not known; `unpriced` counts those.
     """
 
     start_ms: int
@@ -61,12 +62,15 @@ class UsageRow:
     group: dict[str, str | None]
     requests: int
     refused: int
+    retries: int
     settled: int
     estimated: int
     images: int
     energy_uwh: Sum
     water_ul: Sum
     carbon_ug: Sum
+    cost_uusd: int | None
+    unpriced: int
 
 
 def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -78,7 +82,8 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         select(
             _bucket_number(question).label("bucket"),
             *(column.label(name) for name, column in groups.items()),
-            *(requests.c.decision, requests.c.basis, requests.c.images, *counted),
+            *(requests.c.decision, requests.c.basis, requests.c.retry_of),
+            *(requests.c.images, requests.c.cost_uusd, *counted),
         )
         .where(
             *visible,
@@ -94,9 +99,12 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         *by,
         func.count().label("requests"),
         _count(rows.c.decision == "deny").label("refused"),
+        func.count(rows.c.retry_of).label("retries"),
         _count(and_(took, rows.c.basis == "settled")).label("settled"),
         _count(and_(took, rows.c.basis != "settled")).label("estimated"),
         func.sum(rows.c.images).label("images"),
+        func.sum(rows.c.cost_uusd).label("cost_uusd"),
+        func.count(rows.c.cost_uusd).label("priced"),
         *(func.sum(rows.c[column.name]).label(column.name) for column in counted),
         *(func.count(rows.c[low]).label(f"{name}_lows") for name, (low, _, _) in QUANTITIES.items()),
     )
@@ -121,9 +129,12 @@ def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
         group={name: row[f"group_{n}"] for n, name in enumerate(question.group_by)},
         requests=count,
         refused=int(row["refused"] or 0),
+        retries=int(row["retries"]),
         settled=int(row["settled"] or 0),
         estimated=int(row["estimated"] or 0),
         images=int(row["images"] or 0),
+        cost_uusd=int(row["cost_uusd"] or 0) if int(row["priced"]) == count else None,
+        unpriced=count - int(row["priced"]),
         **sums,
     )
 

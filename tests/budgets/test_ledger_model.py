@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.budgets.amounts import Amounts, Charge, Dimension
+from gateway.budgets.amounts import FIGURES, Amounts, Charge, Dimension
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 
 AMOUNTS = st.sampled_from([0, 1, 2, 3, 5])
 LIMITS = st.sampled_from([None, 0, 1, 3, 5, 6, 10])
-NOTHING = (0, 0, 0, 0)
+NOTHING = (0,) * len(FIGURES)
 
 type_of_charge = st.builds(
-    lambda energy, images, more: Charge(Amounts(energy, 0, 0, images), Amounts(energy + more, 0, 0, images)),
+    lambda energy, images, more, cost: Charge(
+        Amounts(energy, 0, 0, images, cost), Amounts(energy + more, 0, 0, images, cost)
+    ),
     AMOUNTS,
     st.sampled_from([1, 2]),
     st.sampled_from([0, 1, 2]),
+    st.sampled_from([None, 0, 1, 2]),
 )
 
 
@@ -72,8 +75,10 @@ class Model:
     def fits(self, charge: Charge, counters: list[Counter]) -> bool:
         for one in counters:
             vector = getattr(charge, one.bound).vector()
+            if vector[-1] and Dimension.COST in one.limits:
+                return False
             for dimension, amount, spent, held in zip(
-                Dimension, vector, self.spent(one), self.held(one), strict=True
+                Dimension, vector, self.spent(one), self.held(one), strict=False
             ):
                 limit = one.limits.get(dimension)
                 if amount and limit is not None and spent + held + amount > limit:
@@ -123,9 +128,9 @@ class Lives(RuleBasedStateMachine):
             counter("high", scope={"team": "a"}, bound="high", limits=self.limits["high"]),
         ]
 
-    @rule(name=st.sampled_from(["central", "high"]), energy=LIMITS, images=LIMITS)
-    def change_limits(self, name: str, energy: int | None, images: int | None) -> None:
-        pairs = ((Dimension.ENERGY, energy), (Dimension.IMAGES, images))
+    @rule(name=st.sampled_from(["central", "high"]), energy=LIMITS, images=LIMITS, cost=LIMITS)
+    def change_limits(self, name: str, energy: int | None, images: int | None, cost: int | None) -> None:
+        pairs = ((Dimension.ENERGY, energy), (Dimension.IMAGES, images), (Dimension.COST, cost))
         self.limits[name] = {dimension: limit for dimension, limit in pairs if limit is not None}
 
     @rule(candidates=st.lists(type_of_charge, min_size=1, max_size=2), wanted=st.sampled_from([0, 1, 2]))
@@ -145,6 +150,8 @@ class Lives(RuleBasedStateMachine):
         assert answer.candidate == fitting[0]
         self.model.holds[hold_id] = Hold(candidates, counters, candidates[fitting[0]])
         for room in answer.available:
+            lacks = self.model.spent(room.counter)[-1] + self.model.held(room.counter)[-1]
+            assert room.dimension is not Dimension.COST or not lacks
             index = list(Dimension).index(room.dimension)
             taken = self.model.spent(room.counter)[index] + self.model.held(room.counter)[index]
             assert room.available == max(0, room.limit - taken)
@@ -245,10 +252,10 @@ class Lives(RuleBasedStateMachine):
         journaled = self.run(entries(self.redis, f"eg:{{{ORG}}}:journal"))
         for one in self.budgets():
             fields = self.run(stored(self.redis, one))
-            spent = [fields.get(f"s{d}", 0) for d in range(1, 5)]
+            spent = [fields.get(f"s{d}", 0) for d in range(1, len(FIGURES) + 1)]
             assert spent == self.model.spent(one)
             assert spent == posted(journaled, one)
-            assert [fields.get(f"h{d}", 0) for d in range(1, 5)] == self.model.held(one)
+            assert [fields.get(f"h{d}", 0) for d in range(1, len(FIGURES) + 1)] == self.model.held(one)
         still_open = {hold_id for hold_id, hold in self.model.holds.items() if hold.state == "open"}
         assert set(self.run(self.redis.zrange(OrgKeys(ORG).open_holds, 0, -1))) == still_open
 

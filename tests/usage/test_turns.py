@@ -25,7 +25,7 @@ FIRST, SECOND = "0000000000000001-aa", "0000000000000002-00"
 def entry() -> Entry:
     one = record()
     raw = {name.encode(): value.encode() for name, value in fields(one).items()}
-    return read_entry("acme", "journal", f"{id(one)}-0", raw)
+    return read_entry("acme", "journal", f"{one.id.removeprefix('req_')}-0", raw)
 
 
 async def stored(database: Database) -> int:

@@ -2,7 +2,7 @@
 -- balance: what is spent and held in the bucket in force of each counter.
 -- KEYS  1 meta   2.. counters: per counter its current bucket, then its next
 -- ARGV  1.. per counter: start and end of its current bucket, start and end of its next (ms)
--- Returns {"balances", {bucket, spent (4), held (4)}...} | {"window", now} | {"no_ledger"}
+-- Returns {"balances", {bucket, spent (6), held (6)}...} | {"window", now} | {"no_ledger"}
 -- Invariant: reads only; the bucket is the one in which a reserve at this moment would count.
 
 if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then

@@ -1,10 +1,12 @@
 -- prelude: integers, amounts and counters, placed in front of every verb; it touches no key on its own.
--- Amounts are vectors of four integers in the order energy (uWh), water (uL), carbon (ug CO2e), images.
--- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held. Where its
+-- Amounts are vectors of six integers in the order energy (uWh), water (uL), carbon (ug CO2e), images, cost
+-- (micro-USD), and 1 instead of 0 where the cost is not known: sums tell in how many charges it is missing.
+-- A counter is a hash: s1..s6 spent, h1..h6 held by open holds, o1..o6 settled beyond what was held. Where its
 -- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount> of the last reserve, and what was alerted of them.
 -- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
 
-local DIMENSIONS = 4
+local DIMENSIONS = 6
+local COST, UNPRICED = 5, 6
 local MAX_STORED = 9007199254740991 -- 2^53 - 1: Lua's numbers are doubles
 local CLOCK_SLACK_MS = 2000
 local ALERTS_KEPT_MS = 86400000 -- longer than anybody tries to deliver one
@@ -42,8 +44,13 @@ local function less(amounts, others)
   return rest
 end
 
+local FIELDS = {} -- s1..s6, then h1..h6
+for d = 1, DIMENSIONS do
+  FIELDS[d], FIELDS[DIMENSIONS + d] = 's' .. d, 'h' .. d
+end
+
 local function read_counter(key)
-  local values = redis.call('HMGET', key, 's1', 's2', 's3', 's4', 'h1', 'h2', 'h3', 'h4')
+  local values = redis.call('HMGET', key, unpack(FIELDS))
   local counter = { spent = {}, held = {} }
   for d = 1, DIMENSIONS do
     counter.spent[d] = tonumber(values[d] or '0')
@@ -54,9 +61,12 @@ end
 
 -- Lives at least until `lives_until` (ms): a counter that vanished early would admit its limit twice.
 local function write_counter(key, counter, lives_until)
-  local s, h = counter.spent, counter.held
-  redis.call('HSET', key, 's1', int(s[1]), 's2', int(s[2]), 's3', int(s[3]), 's4', int(s[4]),
-    'h1', int(h[1]), 'h2', int(h[2]), 'h3', int(h[3]), 'h4', int(h[4]))
+  local row = {}
+  for d = 1, DIMENSIONS do
+    row[4 * d - 3], row[4 * d - 2] = FIELDS[d], int(counter.spent[d])
+    row[4 * d - 1], row[4 * d] = FIELDS[DIMENSIONS + d], int(counter.held[d])
+  end
+  redis.call('HSET', key, unpack(row))
   if redis.call('PEXPIRETIME', key) < lives_until then
     redis.call('PEXPIREAT', key, int(lives_until))
   end
@@ -153,4 +163,4 @@ local function grace_left(meta, grace_ms, now)
   return math.max(0, tonumber(known[2] or '0') - now), known[3]
 end
 
-local ZERO = { central = { 0, 0, 0, 0 }, high = { 0, 0, 0, 0 } }
+local ZERO = { central = { 0, 0, 0, 0, 0, 0 }, high = { 0, 0, 0, 0, 0, 0 } }

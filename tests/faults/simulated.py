@@ -39,6 +39,7 @@ from gateway.identity.subject import Role, Subject
 from gateway.images.request import read_generation
 from gateway.lifecycle.ask import Ask, ClientGone
 from gateway.lifecycle.plan import Configuration
+from gateway.lifecycle.repeats import Repeats
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
 from gateway.routing.fleet import Fleet
@@ -144,6 +145,7 @@ class World:
         self.failovers: list[float] = []
         self.crashes = 0
         self.log: list[str] = []
+        self.answers: list[UpstreamAnswer] = []
         self._spent: Tally[tuple[str, int]] = Tally()
         self._journal_at = "-"
         self.telemetry = telemetry.start(otlp_endpoint=None)
@@ -161,6 +163,8 @@ class World:
             try:
                 self.loop.run_until_complete(self._run())
             finally:
+                for answer in self.answers:
+                    answer.close()
                 asyncio.set_event_loop(None)
                 self.loop.close()
                 self.telemetry.shutdown()
@@ -207,6 +211,7 @@ class World:
             max_answer_bytes_per_image=10_000,
             max_edit_json_bytes=10_000,
             leases=Leases(redis, Fleet(), self.telemetry, 250),
+            repeats=Repeats(b"a pepper for simulations"),
         )
         consumer = JournalConsumer(redis, self.database, claim_idle_ms=0)
         gateway = Gateway(network, skew_s, home, images, settlements, consumer)
@@ -450,7 +455,9 @@ class Service:
         asked.made = max(1, asked.n + {"fewer": -1, "more": 1}.get(outcome, 0))
         body = json.dumps({"created": 1, "data": [{"url": "https://x/y.png"}] * asked.made}).encode()
         response = httpx.Response(200, content=body, headers={"content-type": "application/json"})
-        return await spooled(response, max_answer_bytes, [])
+        answer = await spooled(response, max_answer_bytes, [])
+        world.answers.append(answer)
+        return answer
 
 
 class Simulation:

@@ -262,12 +262,14 @@ class Life:
         started = time.monotonic()
         outcome, status = "unknown", None
         sign: Sign | None = NOTHING
+        late = False
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
                 outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
                 outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
+                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -285,6 +287,8 @@ class Life:
                     names.failed(span, outcome)
                 return answer
             finally:
+                if outcome == "delivered" or late:
+                    self._slot.measured(route, time.monotonic() - started)
                 if sign is not None:
                     self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
@@ -306,7 +310,7 @@ class Life:
         leaving = asyncio.ensure_future(self._ask.gone.wait())
         waited_for = {sending} if finish else {sending, leaving}
         try:
-            await asyncio.wait(waited_for, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return await sending
             sending.cancel()
@@ -318,12 +322,6 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
-
-    def _left_s(self) -> float | None:
-        """How long the client still waits; `None` when it did not say."""
-        if self._ask.deadline_s is None:
-            return None
-        return max(0.0, self._ask.started + self._ask.deadline_s - time.monotonic())
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -121,6 +121,7 @@ def _counter(budget: Budget, attributes: Mapping[str, str], current: Bucket, fol
         current=current,
         next=following,
         enforced=budget.mode == "enforce",
+        trail=budget.window.trail,
         alert_at=budget.warn_at if budget.alerts else None,
     )
 

@@ -73,6 +73,7 @@ BUDGETS = "ecogate.budgets"
 REFUSED_BY = "ecogate.refused_by"
 WOULD_REFUSE = "ecogate.would_refuse"
 ATTEMPT = "ecogate.attempt"
+REPEATS = "ecogate.repeats"
 
 SPAN_RESERVE = "budget.reserve"
 SPAN_ROUTE = "route.choose"
@@ -119,6 +120,18 @@ class Telemetry:
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
+        self._wasted = {
+            field: meter.create_counter(
+                f"ecogate.wasted.{name}",
+                unit=unit,
+                description="Of attempts that may have run for nothing, central estimate; in no budget",
+            )
+            for field, name, unit in (
+                ("energy_wh", "energy", "Wh"),
+                ("water_ml", "water", "mL"),
+                ("carbon_g", "carbon", "gCO2e"),
+            )
+        }
         self._leases = meter.create_counter(
             "ecogate.leases",
             description="Slots asked for: taken, busy, or unshared while the store does not answer",
@@ -138,6 +151,9 @@ class Telemetry:
         self._would_refuse = meter.create_counter(
             "ecogate.unenforced",
             description="Requests that passed because a budget does not enforce its limit, by its mode",
+        )
+        self._retries = meter.create_counter(
+            "ecogate.retries", description="Requests that a client sent again by its own count, without a key"
         )
         self._alerts = meter.create_counter(
             "ecogate.alerts", description="Attempts to deliver alerts, by result"
@@ -226,11 +242,20 @@ class Telemetry:
         """Counts a request that a budget in this mode (`shadow`, `warn`) let pass over its limit."""
         self._would_refuse.add(1, {"route": route, "mode": mode})
 
+    def retried(self, *, route: str) -> None:
+        """Counts a request that repeats an earlier one."""
+        self._retries.add(1, {"route": route})
+
     def settle_retried(self) -> None:
         self._settle_retries.add(1)
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def wasted(self, *, deployment: str, amounts: Mapping[str, float]) -> None:
+        """Counts what an attempt may have taken for nothing."""
+        for field, counter in self._wasted.items():
+            counter.add(amounts[field], {"deployment": deployment})
 
     def lease(self, *, outcome: str) -> None:
         """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""

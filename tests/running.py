@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import SecretStr
 
 from gateway.app import create_app
+from gateway.cli.connection import Connection
 from gateway.demo.serving import Running, serving
 from gateway.demo.standin import StandInSettings
 from gateway.settings import Settings
@@ -147,6 +148,8 @@ async def gateway_running(
             uvicorn.Config(
                 create_app(configured, span_exporter=spans),
                 port=0,
+                http=Connection,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -22,11 +22,12 @@ from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Charge
+    from gateway.budgets.claims import Claim
     from gateway.budgets.counter import Counter
 
 FENCE_MS: Final = 60_000
@@ -59,6 +60,16 @@ class Ending(Protocol):
         """Counter id, bucket start (UTC epoch ms) and bound of each."""
 
 
+class Ended(Protocol):
+    """What SQL says of one request: what all of its entries posted."""
+
+    @property
+    def central(self) -> Sequence[int]: ...
+    @property
+    def known(self) -> bool:
+        """Whether it is known what came of the work."""
+
+
 class Archive(Sums, Protocol):
     """The SQL side, see `usage.archive.Archive`."""
 
@@ -68,11 +79,20 @@ class Archive(Sums, Protocol):
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the ledger was rebuilt."""
 
+    async def begun(self) -> Collection[str]:
+        """Every org that has a ledger."""
+
+    async def turn(self, org: str) -> str | None:
+        """The turn of the server to which everything was brought that SQL knows; None when there was none."""
+
     async def supersede(self, org: str, turn: str) -> None:
         """From now on take no entry that was read in an earlier turn: another server keeps the ledger."""
 
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
+
+    async def ended(self, org: str, request_id: str) -> Ended | None:
+        """How a request ended; None when no entry of it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,7 @@ class OpenHold:
     counters: tuple[Counter, ...]
     record: str
     sent: bool = False
+    claim: Claim | None = None
 
 
 async def adopt(redis: Redis, org: str, endings: Iterable[Ending], times: tuple[int, int]) -> int:

@@ -141,6 +141,7 @@ requests = Table(
     Column("cost_uusd", BigInteger),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
+    Column("retry_of", Text),
     ForeignKeyConstraint(
         ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
     ),
@@ -153,8 +154,8 @@ requests = Table(
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
-# `turn` is that of the newest server from which entries were taken; what was read in an earlier one is not
-# taken any more.
+# `turn` is that of the newest server to which the endings in SQL were brought; what was read in an earlier
+# one is not taken any more.
 ledgers = Table(
     "ledgers",
     metadata,

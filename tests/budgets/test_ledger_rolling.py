@@ -113,6 +113,7 @@ async def test_no_window_of_that_length_ever_holds_more_than_the_limit(
         if isinstance(answer, Denied):
             assert first_that_fits([charge(amount)], [balance]) == list(answer.rows)
             continue
+        assert isinstance(answer, Held)
         reference.admitted[hold] = (at_ms, amount)
         assert answer.available[0].available == LIMIT - reference.counted(at_ms)
         if end in ("settle", "less"):

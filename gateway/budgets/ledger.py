@@ -302,10 +302,10 @@ class Ledger:
             return []
         names = wire.OrgKeys(org)
         bounds = [
-            bound
+            number
             for counter in counters
-            for bucket in (counter.current, counter.next)
-            for bound in (bucket.start_ms, bucket.end_ms)
+            for both in [(counter.current, counter.next)]
+            for number in (*(bound for one in both for bound in (one.start_ms, one.end_ms)), counter.trail)
         ]
         await self._presence.ensure(org)
         async with self._call("balance"):

@@ -180,7 +180,7 @@ async def _adopt(
                     key=names.counter_key(counter_id, start_ms),
                     id=counter_id,
                     starts=str(start_ms),
-                    ends=str(start_ms + LONGEST_WINDOW_MS),
+                    until=str(start_ms + LONGEST_WINDOW_MS),
                     bound="high" if bound == "high" else "central",
                 )
                 for counter_id, start_ms, bound in ending.counters

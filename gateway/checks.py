@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gateway.upstreams.deployments import DeploymentSet
+
 
 def check(
     policies: Path | None,
@@ -41,19 +43,22 @@ def check(
     except ConfigError as error:
         problems += error.problems
     problems += check_factors(known, year=year)
-    if policies is not None:
-        try:
-            load_policies(policies, environ=environ)
-        except ConfigError as error:
-            problems += error.problems
+    found: DeploymentSet | None = None
+    last: list[Problem] = []
     if deployments is not None:
         try:
-            load_deployments(
+            found = load_deployments(
                 deployments,
                 environ=environ,
                 known_zone=lambda zone: zone_country(zone, known) is not None,
                 known_gpu=lambda gpu: find_gpu(gpu, known) is not None,
             )
         except ConfigError as error:
+            last = error.problems
+    if policies is not None:
+        ids = found.ids() if found is not None else None
+        try:
+            load_policies(policies, environ=environ, deployments=ids)
+        except ConfigError as error:
             problems += error.problems
-    return problems
+    return problems + last

@@ -10,13 +10,15 @@
     ├── UpstreamFailure           an attempt at an image service brought no answer
     │   ├── NotStarted            the work surely did not start: another deployment may be asked
     │   ├── Rejected              the service refused the request itself: nothing ran, nobody else is asked
-    │   └── OutcomeUnknown        sent, but nobody knows whether it ran: charged as held, never sent again
+    │   └── OutcomeUnknown        sent, but nobody knows whether it ran: charged as held
+    │       └── DeadlinePassed    the client would not wait any longer, which says nothing of the service
     └── ApiError                  an answer to the client in OpenAI's error shape
         ├── InvalidRequest        400 (or 413, 415): the request is malformed; nothing was sent or charged
         ├── NotAuthenticated      401
         ├── NotAllowed            403
         ├── NotFound              404: unknown URL, model or record
         ├── BudgetExceeded        402, or 429 while other requests hold the room
+        ├── Repeated              409: the idempotency key belongs to an earlier request
         ├── Unavailable           503: the budget store, or no deployment can take the request
         └── UpstreamAnswered      what an image service said, or 502/504 when it said nothing
 
@@ -125,6 +127,13 @@ class OutcomeUnknown(UpstreamFailure):
         self.timed_out = timed_out
 
 
+class DeadlinePassed(OutcomeUnknown):
+    """The client's deadline passed before the service answered; it may have run."""
+
+    def __init__(self) -> None:
+        super().__init__("The image service did not answer before the client's deadline.", timed_out=True)
+
+
 @dataclass(eq=False)
 class ApiError(EcogateError):
     """An answer in OpenAI's error shape.
@@ -196,6 +205,14 @@ class BudgetExceeded(ApiError):
 
     status: int = 402
     type: str = "budget_exceeded"
+
+
+@dataclass(eq=False)
+class Repeated(ApiError):
+    """The idempotency key belongs to an earlier request; nothing was sent or charged for this one."""
+
+    status: int = 409
+    type: str = "idempotency_error"
 
 
 @dataclass(eq=False)

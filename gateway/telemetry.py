@@ -7,6 +7,7 @@ a client ever becomes one. Refuses to know HTTP frameworks; the caller brings an
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from gateway.footprint.quantities import Footprint
+    from gateway.routing.fleet import Fleet
 
 # GenAI conventions are still in development and moved repositories in 2026: the strings stand only here.
 OPERATION = "gen_ai.operation.name"
@@ -71,6 +73,7 @@ BUDGETS = "ecogate.budgets"
 REFUSED_BY = "ecogate.refused_by"
 WOULD_REFUSE = "ecogate.would_refuse"
 ATTEMPT = "ecogate.attempt"
+REPEATS = "ecogate.repeats"
 
 SPAN_RESERVE = "budget.reserve"
 SPAN_ROUTE = "route.choose"
@@ -122,9 +125,40 @@ class Telemetry:
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
+        self._wasted = {
+            field: meter.create_counter(
+                f"ecogate.wasted.{name}",
+                unit=unit,
+                description="Of attempts that may have run for nothing, central estimate; in no budget",
+            )
+            for field, name, unit in (
+                ("energy_wh", "energy", "Wh"),
+                ("water_ml", "water", "mL"),
+                ("carbon_g", "carbon", "gCO2e"),
+            )
+        }
+        self._leases = meter.create_counter(
+            "ecogate.leases",
+            description="Slots asked for: taken, busy, or unshared while the store does not answer",
+        )
+        self._circuits = meter.create_counter(
+            "ecogate.deployment.events", description="Ejections, returns and pauses of deployments"
+        )
+        self._in_use = meter.create_gauge(
+            "ecogate.deployment.in_use", description="Slots in use by all gateways"
+        )
+        self._left_out = meter.create_gauge(
+            "ecogate.deployment.left_out", description="1 while a deployment is ejected or paused"
+        )
+        self._shared = meter.create_gauge(
+            "ecogate.capacity.shared", description="0 while capacity is counted by this gateway alone"
+        )
         self._would_refuse = meter.create_counter(
             "ecogate.unenforced",
             description="Requests that passed because a budget does not enforce its limit, by its mode",
+        )
+        self._retries = meter.create_counter(
+            "ecogate.retries", description="Requests that a client sent again by its own count, without a key"
         )
         self._alerts = meter.create_counter(
             "ecogate.alerts", description="Attempts to deliver alerts, by result"
@@ -217,11 +251,37 @@ class Telemetry:
         """Counts a request that a budget in this mode (`shadow`, `warn`) let pass over its limit."""
         self._would_refuse.add(1, {"route": route, "mode": mode})
 
+    def retried(self, *, route: str) -> None:
+        """Counts a request that repeats an earlier one."""
+        self._retries.add(1, {"route": route})
+
     def settle_retried(self) -> None:
         self._settle_retries.add(1)
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def wasted(self, *, deployment: str, amounts: Mapping[str, float]) -> None:
+        """Counts what an attempt may have taken for nothing."""
+        for field, counter in self._wasted.items():
+            counter.add(amounts[field], {"deployment": deployment})
+
+    def lease(self, *, outcome: str) -> None:
+        """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""
+        self._leases.add(1, {"outcome": outcome})
+
+    def circuit(self, *, deployment: str, happened: str, why: str) -> None:
+        """Counts what happened to a deployment's circuit: both words are of closed sets."""
+        self._circuits.add(1, {"deployment": deployment, "event": happened, "why": why or "none"})
+
+    def fleet(self, fleet: Fleet) -> None:
+        """Shows how deployments stand, by their configured ids."""
+        now = time.monotonic()
+        for deployment, sight in fleet.sights.items():
+            self._in_use.set(sight.in_use, {"deployment": deployment})
+            out = sight.state_at(now) in {"ejected", "paused"}
+            self._left_out.set(int(out), {"deployment": deployment})
+        self._shared.set(int(fleet.shared))
 
     def alerted(self, *, result: str) -> None:
         """Counts an attempt: `delivered`, `failed` (tried again), `dead` or `withdrawn` by the policies."""

@@ -1,8 +1,9 @@
 """Breaks the ledger and the request's path on purpose, one line at a time, and proves that a test notices.
 
-`python -m tests.mutants` copies the sources to a temporary folder, applies one mutant at a time and runs the
-tests that must notice. A mutant that survives, or that no longer fits the sources, is a failure. Names as
-arguments choose some of the mutants.
+`python -m tests.mutants` copies the sources to temporary folders, applies one mutant at a time in each and
+runs the tests that must notice. A mutant that survives is a failure; one that no longer fits the sources
+stops everything before it begins. Names as arguments choose some of the mutants, `--fit` only looks whether
+all fit.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 LUA = "gateway/budgets/lua"
 LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
+ROLLING = ("tests/budgets/test_ledger_rolling.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
+CLAIMS = ("tests/budgets/test_claims.py",)
 LOSS = ("tests/faults/test_loss.py",)
+ALERTS = ("tests/budgets/test_alerts.py",)
+REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
 SERVE = ("tests/lifecycle",)
 LIMIT_S = 300
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,20 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "changes what the caller wants as it is",
+        f"{LIFE}/ladder.py",
+        "if caller is False:\n        return []\n    actions",
+        "actions",
+        REROUTE,
+    ),
+    Mutant(
+        "reroutes for budgets that do not enforce",
+        f"{LIFE}/ladder.py",
+        'if match.budget.mode == "enforce"',
+        "if match.budget.mode",
+        REROUTE,
+    ),
+    Mutant(
         "refuses at the limit", f"{LUA}/reserve.lua", "amounts[d] > limit", "amounts[d] >= limit", RESERVE
     ),
     Mutant(
@@ -48,9 +70,51 @@ MUTANTS = (
     Mutant(
         "ignores what is held",
         f"{LUA}/reserve.lua",
-        " + counter.held[d] + amounts[d] >",
-        " + amounts[d] >",
+        "if amounts[d] > 0 and spent + held + amounts[d] > limit",
+        "if amounts[d] > 0 and spent + amounts[d] > limit",
         RESERVE,
+    ),
+    Mutant(
+        "admits an unknown cost into a budget of cost",
+        "gateway/budgets/wire.py",
+        "0 if Dimension.COST in counter.limits else NO_LIMIT",
+        "NO_LIMIT",
+        RESERVE,
+    ),
+    Mutant(
+        "takes an unknown cost for none",
+        "gateway/budgets/amounts.py",
+        "(0, 1) if self.cost_uusd is None",
+        "(0, 0) if self.cost_uusd is None",
+        SETTLE,
+    ),
+    Mutant(
+        "counts one part too few of a rolling window",
+        f"{LUA}/prelude.lua",
+        "for k = 1, trail do",
+        "for k = 2, trail do",
+        ROLLING,
+    ),
+    Mutant(
+        "ignores what earlier parts hold",
+        f"{LUA}/prelude.lua",
+        "counter.before.held[d] + earlier.held[d]",
+        "counter.before.held[d]",
+        ROLLING,
+    ),
+    Mutant(
+        "forgets a part before it left the window",
+        f"{LUA}/prelude.lua",
+        "counter.lasts = ends + trail * (ends - starts)",
+        "counter.lasts = ends",
+        ROLLING,
+    ),
+    Mutant(
+        "names a moment at which not enough has left",
+        f"{LUA}/reserve.lua",
+        "if over <= 0 then",
+        "if over <= 1 then",
+        ROLLING,
     ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(
@@ -94,6 +158,27 @@ MUTANTS = (
         "if false then",
         RESERVE,
     ),
+    Mutant(
+        "alerts for each crosser",
+        f"{LUA}/prelude.lua",
+        "if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then",
+        "if redis.call('HSET', key, 'alerted:' .. mark, int(now)) then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of the first limit only",
+        f"{LUA}/prelude.lua",
+        "alert(alerts, key, d .. ':' .. name .. ':' .. limit,",
+        "alert(alerts, key, d .. ':' .. name,",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts one amount late",
+        f"{LUA}/prelude.lua",
+        "if spent >= tonumber(amount) then",
+        "if spent > tonumber(amount) then",
+        ALERTS,
+    ),
     Mutant("voids what was sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if true then", EXPIRY),
     Mutant(
         "charges what was not sent", f"{LUA}/expire.lua", "if hold[2] ~= '1' then", "if false then", EXPIRY
@@ -119,6 +204,83 @@ MUTANTS = (
         "if false and newer and",
         RESERVE,
         "older_policies",
+    ),
+    Mutant(
+        "lets two requests have one claim",
+        f"{LUA}/reserve.lua",
+        "if claim and claim.binding and earlier[1] and",
+        "if false and",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a claim over without comparing",
+        f"{LUA}/reserve.lua",
+        "earlier[1] ~= claim.over then",
+        "claim.over == '' then",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps everybody out who repeats without a key",
+        f"{LUA}/reserve.lua",
+        "claim.binding and",
+        "true and",
+        CLAIMS,
+    ),
+    Mutant(
+        "makes no claim",
+        f"{LUA}/reserve.lua",
+        "if claim then\n  redis.call('HSET'",
+        "if false then\n  redis.call('HSET'",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps claims for ever",
+        f"{LUA}/reserve.lua",
+        "redis.call('PEXPIRE', KEYS[#KEYS], int(claim.lives_ms))",
+        "",
+        CLAIMS,
+    ),
+    Mutant(
+        "forgets that nobody knows",
+        f"{LUA}/settle.lua",
+        "'known', ARGV[8]",
+        "'known', '1'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes an expired hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'R' and 'released' or 'expired'",
+        "'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a running hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'P' and 'open'",
+        "hold[1] == 'P' and 'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "brings a claim back over another",
+        f"{LUA}/reclaim.lua",
+        "if redis.call('EXISTS', KEYS[1]) == 1 then",
+        "if false then",
+        CLAIMS,
+    ),
+    Mutant(
+        "compares no fingerprints",
+        "gateway/budgets/claims.py",
+        "if fingerprint != claim.fingerprint:",
+        "if fingerprint == '':",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a hold that nobody knows for one that did not run",
+        "gateway/budgets/claims.py",
+        '        if ended is None:\n            return Earlier(hold, "unknown")',
+        '        if ended is None:\n            return Earlier(hold, "free")',
+        CLAIMS,
     ),
     Mutant(
         "restores a known hold", f"{LUA}/restore.lua", "if state then", "if false then", LOSS, "brought_back"
@@ -149,16 +311,72 @@ MUTANTS = (
     Mutant(
         "counts an entry twice in SQL",
         "gateway/usage/storing.py",
-        "fresh = await _unknown(connection, org, entries)",
+        "fresh = await _counting(connection, org, await _unknown(connection, org, entries, turn))",
         "fresh = list(entries)",
-        ("tests/usage/test_journal.py", "tests/usage/test_storing.py"),
+        ("tests/usage/test_storing.py",),
+    ),
+    Mutant(
+        "counts an ending that two servers posted twice",
+        "gateway/usage/storing.py",
+        "counts = before.counts(entry)",
+        "counts = entry",
+        LOSS,
+        "before_sql_is_asked",
+    ),
+    Mutant(
+        "takes two entries of one id for one",
+        "gateway/usage/storing.py",
+        "elif hold != entry.hold and",
+        "elif False and",
+        ("tests/usage/test_turns.py",),
+        "two_servers",
+    ),
+    Mutant(
+        "takes entries of a server that was replaced",
+        "gateway/usage/turns.py",
+        "if newest is not None and newest > turn:",
+        "if False:",
+        ("tests/usage/test_turns.py",),
+        "earlier_server",
+    ),
+    Mutant(
+        "takes any server for the one there always was",
+        "gateway/budgets/presence.py",
+        "return before in (None, turn)",
+        "return True",
+        LOSS,
+        "started_after",
+    ),
+    Mutant(
+        "forgets orgs that a replica has not heard of",
+        "gateway/budgets/ledger.py",
+        "await self._presence.recall(listed)",
+        "del listed",
+        LOSS,
+        "not_heard_of",
+    ),
+    Mutant(
+        "ignores claims",
+        f"{LUA}/reserve.lua",
+        "if claim and claim.binding and",
+        "if false and claim.binding and",
+        ("tests/budgets/test_claims.py",),
+        "second_of_two",
+    ),
+    Mutant(
+        "admits by the clock of another day",
+        "gateway/store/connection.py",
+        "if abs(offset_s) > WRONG_DAY_S:",
+        "if False:",
+        ("tests/store/test_connection.py",),
+        "another_day",
     ),
     Mutant(
         "no shield",
         f"{LIFE}/serve.py",
         "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
         "await life",
-        (*SERVE, "tests/api/test_images.py"),
+        ("tests/lifecycle/test_serve.py", "tests/lifecycle/test_streams.py"),
     ),
     Mutant(
         "no mark before sending",
@@ -170,10 +388,26 @@ MUTANTS = (
     ),
     Mutant(
         "sends again when nobody knows",
+        f"{LIFE}/tries.py",
+        "return unsure <= self.retries.ambiguous and",
+        "return",
+        ("tests/lifecycle/test_tries.py",),
+    ),
+    Mutant(
+        "charges nothing when nobody knows",
         f"{LIFE}/life.py",
-        "except NotStarted as failure:",
-        "except (NotStarted, OutcomeUnknown) as failure:",
-        SERVE,
+        'await self._account.charge_as_held(route, outcome="unknown", status=error.status)',
+        'await self._account.release(route, outcome="unknown", status=error.status)',
+        ("tests/lifecycle/test_serve.py",),
+        "cannot_be_trusted",
+    ),
+    Mutant(
+        "charges a client that left nothing",
+        f"{LIFE}/life.py",
+        'await self._account.charge_as_held(route, outcome="client_gone", status=None)',
+        'await self._account.release(route, outcome="client_gone", status=None)',
+        ("tests/lifecycle/test_serve.py",),
+        "hangs_up",
     ),
     Mutant(
         "forgets a settlement that the store did not take",
@@ -200,12 +434,14 @@ MUTANTS = (
 )
 
 
-def killed(mutant: Mutant, copy: Path) -> bool | None:
-    """Whether the tests noticed; None when the mutant does not fit the sources any more."""
+def fits(mutant: Mutant) -> bool:
+    return (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.before) == 1
+
+
+def killed(mutant: Mutant, copy: Path) -> bool:
+    """Whether the tests noticed."""
     file = copy / mutant.file
     text = file.read_text(encoding="utf-8")
-    if text.count(mutant.before) != 1:
-        return None
     file.write_text(text.replace(mutant.before, mutant.after), encoding="utf-8")
     try:
         chosen = ["-k", mutant.only] if mutant.only else []
@@ -220,23 +456,44 @@ def killed(mutant: Mutant, copy: Path) -> bool | None:
     return ran.returncode == 1  # 0: all passed; others: the tests did not run
 
 
+def copied(folder: Path) -> Path:
+    """The sources, to be broken."""
+    for part in ("gateway", "tests", "policies", "openapi", "deploy"):
+        if (ROOT / part).exists():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
 def main(names: list[str]) -> int:
+    unfit = [one.name for one in MUTANTS if not fits(one)]
+    if unfit:
+        print(f"these mutants do not fit the sources any more: {', '.join(unfit)}")  # noqa: T201
+        return 2
+    if names == ["--fit"]:
+        print(f"all {len(MUTANTS)} mutants fit")  # noqa: T201
+        return 0
     wanted = [one for one in MUTANTS if not names or one.name in names]
-    survivors = 0
-    with tempfile.TemporaryDirectory(prefix="ecogate-mutants-") as folder:
-        copy = Path(folder)
-        for part in ("gateway", "tests", "policies", "openapi", "deploy"):
-            if (ROOT / part).exists():
-                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        for mutant in wanted:
-            began = time.monotonic()
-            verdict = killed(mutant, copy)
-            survivors += verdict is not True
-            word = {True: "killed", False: "SURVIVED", None: "DOES NOT FIT"}[verdict]
-            print(f"{word:13}{time.monotonic() - began:5.0f} s  {mutant.name}", flush=True)  # noqa: T201
-    print(f"{len(wanted) - survivors} of {len(wanted)} mutants killed")  # noqa: T201
-    return 1 if survivors else 0
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="ecogate-mutants-") as folder,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            copies.put(copied(Path(folder) / str(number)))
+
+        def judge(mutant: Mutant) -> bool:
+            copy, at = copies.get(), time.monotonic()
+            noticed = killed(mutant, copy)
+            copies.put(copy)
+            word = "killed" if noticed else "SURVIVED"
+            print(f"{word:9}{time.monotonic() - at:5.0f} s  {mutant.name}", flush=True)  # noqa: T201
+            return noticed
+
+        noticed = sum(pool.map(judge, wanted))
+    print(f"{noticed} of {len(wanted)} mutants killed in {time.monotonic() - began:.0f} s")  # noqa: T201
+    return 0 if noticed == len(wanted) else 1
 
 
 if __name__ == "__main__":

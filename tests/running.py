@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import SecretStr
 
 from gateway.app import create_app
+from gateway.cli.connection import Connection
 from gateway.demo.serving import Running, serving
 from gateway.demo.standin import StandInSettings
 from gateway.settings import Settings
@@ -102,6 +104,7 @@ async def gateway_running(
     deployment: Mapping[str, Any] | None = None,
     deployments: list[dict[str, Any]] | None = None,
     signals: Mapping[str, Any] | None = None,
+    routing: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway in front of one stand-in per zone (SE and PL unless given)."""
@@ -119,12 +122,13 @@ async def gateway_running(
                 "location": {"provider": "self", "zone": zone, "pin": "region"},
                 "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
                 "defaults": {"steps": 28, "size": "1024x1024"},
-                **(deployment or {}),
+                **deepcopy(dict(deployment or {})),  # a shared mapping would be written as an alias
             }
             for zone, running in standins.items()
         ]
         file = directory / "deployments.yaml"
-        file.write_text(yaml.safe_dump({"deployments": listed, "signals": dict(signals or {})}))
+        rules = {"signals": dict(signals or {}), "routing": dict(routing or {})}
+        file.write_text(yaml.safe_dump({"deployments": listed, **rules}))
         policies = directory / "policies"
         policies.mkdir(exist_ok=True)
         (policies / "budgets.yaml").write_text(yaml.safe_dump({"timezone": "UTC", "budgets": budgets or []}))
@@ -144,6 +148,8 @@ async def gateway_running(
             uvicorn.Config(
                 create_app(configured, span_exporter=spans),
                 port=0,
+                http=Connection,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -92,3 +92,25 @@ def test_an_operators_zone_and_gpu_are_known_to_their_deployments(tmp_path: Path
     )
 
     assert check(None, deployments, factors, year=YEAR) == []
+
+
+def test_a_policy_may_only_reroute_to_deployments_that_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(
+        "budgets:\n"
+        "  - name: a\n"
+        "    limits: {images: 1}\n"
+        "    window: {kind: calendar, every: day}\n"
+        "    on_exceed: [{reroute: [flux-eco, flux-ecoo]}, deny]\n"
+    )
+    file = tmp_path / "deployments.yaml"
+    file.write_text("deployments: [{id: flux-eco, model: m, base_url: 'http://127.0.0.1/v1'}]\n")
+
+    (problem,) = check(folder, file, year=YEAR)
+
+    assert str(problem).endswith(
+        "a.yaml:5:38: budgets[0].on_exceed[0].reroute[1]:"
+        " 'flux-ecoo' is not the id of a deployment: did you mean 'flux-eco'?"
+    )
+    assert check(folder, None, year=YEAR) == []

@@ -100,7 +100,7 @@ def test_every_error_code_is_listed() -> None:
 
 
 def test_every_decision_and_role_is_listed() -> None:
-    assert listed("Decisions") == {"allow", "warn", "downgrade", "deny"}
+    assert listed("Decisions") == {"allow", "warn", "downgrade", "reroute", "deny"}
     assert listed("Roles") == set(Role)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "plan story failures dry_run account delivery",
+    "lifecycle/test_serve": "story failures dry_run account delivery",
     "lifecycle/test_streams": "annotation relay",
+    "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
     "api/test_images": "bodies errors models serving",
@@ -26,6 +27,7 @@ THROUGH = {
     "footprint/test_estimate": "chain diffusion explain known method_energy methods quantities question",
     "footprint/test_factors": "entries factor_files",
     "upstreams/test_client": "answers bodies deployments refusals",
+    "upstreams/test_deployment_file": "routing_section rules",
     "upstreams/dialects/test_dialect": ("azure localai openai registry sdcpp together vllm_omni xinference"),
     # Questions about usage are asked of real databases.
     "usage/test_queries": "filters pages totals visibility",
@@ -43,10 +45,14 @@ THROUGH = {
         "providers/source providers/watttime"
     ),
     "images/test_edits": "form values",
+    "conversations/test_responses": "any_body asking",
+    "conversations/test_responses_answer": "scans",
+    "conversations/test_chat_answer": "seeing",
     "demo/test_standin": "forms streaming",
 }
 WHOLE = {
     "test_app": "settings",
+    "contract/test_framing": "cli/connection",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
@@ -56,6 +62,8 @@ WHOLE = {
     "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
+    "api/test_conversations": "demo/conversations",
+    "lifecycle/test_plan": "lifecycle/pricing",
     "lifecycle/test_serve": "telemetry",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}

@@ -16,12 +16,14 @@ from gateway.usage.totals import Avoided, Sum, UsageRow
 UWH_PER_WH = 1_000_000
 UL_PER_ML = 1_000
 UG_PER_G = 1_000_000
+UUSD_PER_USD = 1_000_000
 
 UNITS = {
     "energy_wh": "Wh of facility energy (PUE included)",
     "water_ml": "mL consumed, on site and at power plants",
     "carbon_g": "g CO2e, location-based use and embodied",
     "images": "images",
+    "cost_usd": "USD that operators pay, by declared prices or by what answers state",
     "avoided_carbon_g": "g CO2e less than an even spread over the usable deployments; negative where more",
 }
 BASELINES = {
@@ -80,6 +82,8 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged.
 
     `avoided_carbon_g` is against an even spread; `avoided` has every baseline by name.
+    `cost_usd` is null where the cost of one of the requests is not known; `unpriced_requests` counts those.
+    `retries` are requests that a client sent again by its own count, without an idempotency key.
     """
 
     start: str
@@ -87,6 +91,7 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     group: dict[str, str | None]
     requests: int
     refused: int
+    retries: int
     images: int
     energy_wh: float
     energy_wh_range: RangeAnswer
@@ -94,6 +99,8 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     water_ml_range: RangeAnswer
     carbon_g: float
     carbon_g_range: RangeAnswer
+    cost_usd: float | None
+    unpriced_requests: int
     avoided_carbon_g: float | None
     avoided: dict[str, AvoidedAnswer]
     basis: Literal["settled", "estimate", "mixed"] | None = None
@@ -120,12 +127,13 @@ class UsageAnswer(msgspec.Struct):
 
 
 class ChargeAnswer(msgspec.Struct):
-    """What budgets were charged."""
+    """What budgets were charged. `cost_usd` is null where nobody knows it."""
 
     energy_wh: float
     water_ml: float
     carbon_g: float
     images: int
+    cost_usd: float | None
 
 
 class EntryAnswer(msgspec.Struct):
@@ -172,12 +180,15 @@ class RequestAnswer(RequestItem, kw_only=True):
     candidates: list[dict[str, Any]] = []
     routing: dict[str, Any] = {}
     attempts: list[Any] = []
+    served: dict[str, str | None] | None = None
     usage: dict[str, Any] | None = None
     usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
+    retry_of: str | None = None
     policy_version: str | None = None
     downgrade: dict[str, dict[str, Any]] | None = None
+    reroute: dict[str, Any] | None = None
     entries: list[EntryAnswer] = []
 
 
@@ -203,6 +214,7 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         group=row.group,
         requests=row.requests,
         refused=row.refused,
+        retries=row.retries,
         images=row.images,
         energy_wh=row.energy_uwh.central / UWH_PER_WH,
         energy_wh_range=_range(row.energy_uwh, UWH_PER_WH),
@@ -210,6 +222,8 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         water_ml_range=_range(row.water_ul, UL_PER_ML),
         carbon_g=row.carbon_ug.central / UG_PER_G,
         carbon_g_range=_range(row.carbon_ug, UG_PER_G),
+        cost_usd=None if row.cost_uusd is None else row.cost_uusd / UUSD_PER_USD,
+        unpriced_requests=row.unpriced,
         avoided_carbon_g=avoided["even_spread"].carbon_g,
         avoided=avoided,
         basis=_basis(row),
@@ -238,12 +252,15 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         candidates=record.candidates,
         routing=record.routing,
         attempts=list(record.attempts),
+        served=record.served,
         usage=record.usage,
         usage_basis=record.usage_basis,
         trace_id=record.trace_id,
         retry_count=record.retry_count,
+        retry_of=record.retry_of,
         policy_version=record.policy_version,
         downgrade=record.downgrade,
+        reroute=record.reroute,
         entries=[_entry(entry) for entry in stored.entries],
     )
 
@@ -294,6 +311,7 @@ def _charge(amounts: Amounts) -> ChargeAnswer:
         water_ml=amounts.water_ul / UL_PER_ML,
         carbon_g=amounts.carbon_ug / UG_PER_G,
         images=amounts.images,
+        cost_usd=None if amounts.unpriced else amounts.cost_uusd / UUSD_PER_USD,
     )
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.matching import counters_for, shown_scope, visible_to
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
@@ -35,7 +36,8 @@ ANYTHING = "*"
 class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The stretch of time that a budget counts over, `start` included and `end` excluded.
 
-    `every` is the length of a calendar window; fixed ones have none.
+    `every` is the length of a calendar or rolling window; fixed ones have none. `end` of a rolling window is
+    when its oldest part leaves it.
     """
 
     kind: str
@@ -48,7 +50,8 @@ class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
 class BudgetItem(msgspec.Struct, kw_only=True):
     """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts.
 
-    `raised` is added to `limit` for a while; `remaining` is what both leave.
+    `raised` is added to `limit` for a while; `remaining` is what both leave. Where a window has charges whose
+    cost nobody knows, `unpriced` counts them, and `used` and `remaining` of cost are null.
     """
 
     policy: str
@@ -59,11 +62,12 @@ class BudgetItem(msgspec.Struct, kw_only=True):
     unit: str
     limit: float
     raised: float
-    used: float
+    used: float | None
     held: float
-    remaining: float
+    remaining: float | None
     bound: str
     mode: str
+    unpriced: int
 
 
 class BudgetsAnswer(msgspec.Struct):
@@ -154,10 +158,14 @@ def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
     window = WindowAnswer(
         kind=budget.window.kind,
         every=budget.window.every,
-        start=rfc3339(balance.bucket.start_ms, zone),
+        start=rfc3339(balance.counter.window(balance.bucket).start_ms, zone),
         end=rfc3339(balance.bucket.end_ms, zone),
         timezone=budget.timezone,
     )
+
+    def unpriced(dimension: Dimension) -> int:
+        return balance.unpriced if dimension is Dimension.COST else 0
+
     return [
         BudgetItem(
             policy=budget.name,
@@ -168,11 +176,14 @@ def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
             unit=dimension.unit,
             limit=dimension.shown(budget.limits[dimension]),
             raised=dimension.shown(limit - budget.limits[dimension]),
-            used=dimension.shown(balance.used[dimension]),
+            used=None if (lacks := unpriced(dimension)) else dimension.shown(balance.used[dimension]),
             held=dimension.shown(balance.held[dimension]),
-            remaining=dimension.shown(max(0, limit - balance.used[dimension] - balance.held[dimension])),
+            remaining=None
+            if lacks
+            else dimension.shown(max(0, limit - balance.used[dimension] - balance.held[dimension])),
             bound=budget.bound,
             mode=budget.mode,
+            unpriced=lacks,
         )
         for dimension, limit in match.counter.limits.items()
     ]

@@ -61,7 +61,9 @@ def doubtful(scope: HTTPScope) -> InvalidRequest | None:
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if len(names) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
         return InvalidRequest("The request's headers are too large.", code="headers_too_large", status=431)
-    if names.count(b"host") > 1 or names.count(b"content-length") > 1:
+    hosts = names.count(b"host")
+    # A newer version of HTTP names the host outside the headers.
+    if hosts > 1 or (hosts == 0 and scope["http_version"] == "1.1") or names.count(b"content-length") > 1:
         return InvalidRequest("The request's headers contradict each other.", code="ambiguous_headers")
     if b"content-length" in names and b"transfer-encoding" in names:
         return InvalidRequest("The request's headers contradict each other.", code="ambiguous_headers")

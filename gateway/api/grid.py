@@ -13,6 +13,7 @@ from gateway.footprint.quantities import ImageWork
 from gateway.identity.subject import Subject
 from gateway.lifecycle.plan import Configuration, site
 from gateway.lifecycle.serve import Images
+from gateway.routing.fleet import Fleet
 from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import caution, places
 from gateway.upstreams.deployments import Deployment
@@ -76,14 +77,37 @@ def _deployment(deployment: Deployment, configuration: Configuration, images: Im
             yearly_g_per_kwh=yearly,
             yearly_source=image.carbon_basis,
         ).as_json(),
-        "full": images.upstreams.to(deployment).full,
+        **_use(deployment, images.leases.fleet),
+        "latency": {
+            kind: {"p50_s": usual.p50_s, "p95_s": usual.p95_s}
+            for kind, usual in sorted(images.latencies.of(deployment.id).items())
+        },
         "leads": [model for model in deployment.models if grid.incumbent(model) == deployment.id],
         "ordered_by_signals": [model for model in deployment.models if grid.acts(model)],
     }
-    if deployment.concurrency is not None:
-        shown["concurrency"] = deployment.concurrency
     if unsure is not None:
         shown["caution"] = unsure
+    return shown
+
+
+def _use(deployment: Deployment, fleet: Fleet) -> dict[str, Any]:
+    """Slots and circuit, as all gateways share them, or as this one knows them where `shared` is false."""
+    now = time.monotonic()
+    sight, in_use = fleet.sight(deployment), fleet.in_use(deployment, now)
+    limit = deployment.concurrency
+    shown: dict[str, Any] = {
+        "full": limit is not None and in_use >= limit,
+        "in_use": in_use,
+        "in_use_shared": fleet.shared,
+        "circuit": sight.state_at(now),
+        "failures_in_row": sight.failures,
+        "ejections": sight.ejections,
+    }
+    if limit is not None:
+        shown["concurrency"] = limit
+    told = fleet.left_out(deployment, now)
+    if told is not None:
+        shown["left_out"] = told
     return shown
 
 

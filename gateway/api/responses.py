@@ -37,7 +37,8 @@ HEADERS = {
     "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
     "ecogate-deployment": "The deployment that did the work",
     "ecogate-zone": "Its electricity zone, where that is known",
-    "ecogate-decision": "`allow`, `downgrade` (see `ecogate-downgraded`) or `warn` (see `ecogate-warning`)",
+    "ecogate-decision": "`allow`, `downgrade`, `reroute` or `warn`; see the headers below",
+    "ecogate-rerouted": "Where budgets moved the request, as `from=flux-pl, to=flux-eco`",
     "ecogate-downgraded": "What was made lighter to fit the budgets, as `quality=low, size=512x512`",
     "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",
     "ecogate-warning": "What makes the figures weaker than usual, and what budgets warn of",
@@ -149,6 +150,8 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
     yield "ecogate-decision", served.decision
     if served.downgraded is not None:
         yield "ecogate-downgraded", served.downgraded.encode("ascii", "replace").decode()
+    if served.rerouted is not None:
+        yield "ecogate-rerouted", served.rerouted.encode("ascii", "replace").decode()
     if served.remaining is not None:
         yield "ecogate-budget-remaining", served.remaining
     if served.warnings:

@@ -42,6 +42,10 @@ def _nullable_text(description: str) -> Schema:
     return Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL], description=description)
 
 
+def _nullable_number(description: str) -> Schema:
+    return Schema(type=[OpenAPIType.NUMBER, OpenAPIType.NULL], description=description)
+
+
 def _range(description: str) -> Schema:
     return _object(
         description, low=_number("Lower bound"), central=_number("Estimate"), high=_number("Upper bound")
@@ -51,10 +55,12 @@ def _range(description: str) -> Schema:
 def _amounts(description: str) -> Schema:
     return _object(
         description,
+        ("cost_usd",),
         energy_wh=_number("Wh"),
         water_ml=_number("mL"),
         carbon_g=_number("gCO2e"),
         images=_count("How many", minimum=0),
+        cost_usd=_number("USD; absent where the cost is not known"),
     )
 
 
@@ -120,6 +126,55 @@ VARIATION_FORM = Schema(
     },
 )
 
+RESPONSE = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A body of the Responses API whose tool `image_generation` may make images. Without it only"
+    " deployments with `text: allow` take it. Hosted tools of other kinds, stored prompts and `background`"
+    " are refused, because nobody could meter them.",
+    required=["model", "input"],
+    properties={
+        "model": _text("The text model: a name from `GET /v1/models`"),
+        "input": Schema(description="A string, or a list of messages and items"),
+        "tools": _list(_of(OpenAPIType.OBJECT, "A tool with its `type`"), "What the text model may use"),
+        "max_tool_calls": _count("The most images, where the tool makes one per call", minimum=1),
+        "max_output_tokens": _count("The most text", minimum=1),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
+    },
+    additional_properties=True,
+)
+RESPONSE_EXAMPLE = {
+    "model": "gpt-4o",
+    "input": "Draw a red fox in the snow",
+    "tools": [{"type": "image_generation", "size": "1024x1024", "quality": "medium"}],
+    "max_tool_calls": 1,
+}
+CHAT = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A body of the chat completions API whose `modalities` hold `image`. Without it only"
+    " deployments with `text: allow` take it.",
+    required=["model", "messages"],
+    properties={
+        "model": _text("A name from `GET /v1/models`"),
+        "messages": _list(_of(OpenAPIType.OBJECT, "A message"), "The conversation"),
+        "modalities": _list(_text("`text` or `image`"), "What may come back"),
+        "image_config": _of(OpenAPIType.OBJECT, "`aspect_ratio` (16:9) and `image_size` (1K, 2K, 4K)"),
+        "n": _count("How many choices", minimum=1, maximum=MAX_IMAGES, default=1),
+        "max_completion_tokens": _count("The most text of a choice, also `max_tokens`", minimum=1),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
+    },
+    additional_properties=True,
+)
+CHAT_EXAMPLE = {
+    "model": "gemini-2.5-flash-image",
+    "messages": [{"role": "user", "content": "Draw a red fox in the snow"}],
+    "modalities": ["image", "text"],
+}
+CONVERSATION_ANSWER = _of(
+    OpenAPIType.OBJECT,
+    "The service's answer, byte for byte but for `ecogate` (with `ecogate-include: footprint`)",
+    additional_properties=True,
+)
+
 IMAGES = _object(
     "The image service's answer, byte for byte but for `ecogate`; the usual fields.",
     ("created", "usage", "ecogate"),
@@ -164,7 +219,7 @@ FOOTPRINT = _object(
 
 ESTIMATE = _object(
     "What a body would cost, where it would go, and what budgets would say.",
-    ("refusal", "downgrade"),
+    ("refusal", "downgrade", "reroute"),
     footprint=FOOTPRINT,
     basis=_text("Always `estimate`", enum=["estimate"]),
     hold=_object(
@@ -188,15 +243,32 @@ ESTIMATE = _object(
         ),
         "All deployments of the model, the first choice first",
     ),
-    verdict=_text("What a real request would get", enum=["admit", "downgrade", "deny"]),
+    verdict=_text("What a real request would get", enum=["admit", "downgrade", "reroute", "deny"]),
     policies=_list(
         _object(
             "A budget that has a say",
-            ("remaining",),
+            ("remaining", "limits"),
             policy=_text("Its name"),
             scope=_of(OpenAPIType.OBJECT, "Whose counter", additional_properties=_text("")),
             mode=_text("What it does when it has no room", enum=["shadow", "warn", "enforce"]),
             bound=_text("Which estimate it counts", enum=["central", "high"]),
+            window=_of(OpenAPIType.OBJECT, "The stretch of time that it counts over now"),
+            verdict=_text("Whether it has room for this", enum=["admit", "deny"]),
+            because=_list(_text(""), "Why, one sentence for each dimension without room"),
+            limits=_list(
+                _object(
+                    "One dimension that it limits, for those who may see it",
+                    dimension=_text("Such as carbon"),
+                    unit=_text("Of the amounts"),
+                    limit=_number("As the policy has it"),
+                    raised=_number("Added to it for a while"),
+                    used=_number("Settled in this window"),
+                    held=_number("Held by requests in progress"),
+                    remaining=_nullable_number("What is left; null where nobody knows"),
+                    requested=_nullable_number("What this body would hold; null where unknown"),
+                ),
+                "Its limits",
+            ),
             remaining=_of(
                 OpenAPIType.OBJECT,
                 "What is left, for those who may see it",
@@ -207,6 +279,9 @@ ESTIMATE = _object(
     ),
     downgrade=_of(
         OpenAPIType.OBJECT, "What would be made lighter, with the figures above, where the verdict says so"
+    ),
+    reroute=_of(
+        OpenAPIType.OBJECT, "The deployments `from` and `to` which budgets would move it, where they would"
     ),
     refusal=_of(OpenAPIType.OBJECT, "The answer that a real request would get, where the verdict is `deny`"),
 )

@@ -24,10 +24,20 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
     """A header line and a line per row of usage; columns as in the JSON answer."""
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\r\n")
-    counts = ("requests", "refused", "images")
+    counts = ("requests", "refused", "retries", "images")
     figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_low", "_high")]
     avoided = [f"avoided_{part}_vs_{name}" for name in BASELINES for part in ("carbon_g", "known_requests")]
-    writer.writerow(["start", "end", *map(cell, group_by), *counts, *figures, "basis", *avoided])
+    header = [
+        "start",
+        "end",
+        *map(cell, group_by),
+        *counts,
+        *figures,
+        "cost_usd",
+        "unpriced_requests",
+        "basis",
+    ]
+    writer.writerow([*header, *avoided])
     for item in items:
         ranges: list[tuple[float, RangeAnswer]] = [
             (item.energy_wh, item.energy_wh_range),
@@ -39,8 +49,9 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
                 item.start,
                 item.end,
                 *(cell(item.group[name]) for name in group_by),
-                *(item.requests, item.refused, item.images),
+                *(item.requests, item.refused, item.retries, item.images),
                 *(figure for value, around in ranges for figure in (value, around.low, around.high)),
+                *(item.cost_usd, item.unpriced_requests),
                 item.basis,
                 *(
                     figure

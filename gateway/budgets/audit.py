@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from gateway.budgets.amounts import Dimension
+from gateway.budgets.amounts import FIGURES
 from gateway.budgets.wire import OrgKeys, read_postings
 from gateway.store.keyspace import journal_key, org_key
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Vector = tuple[int, ...]
 What = Literal["spent", "held"]
-NOTHING: Vector = (0,) * len(Dimension)
+NOTHING: Vector = (0,) * len(FIGURES)
 LOOKS = 3
 BETWEEN_LOOKS_S = 0.3
 SCAN_BATCH = 500
@@ -34,7 +34,7 @@ class Sums(Protocol):
     """The SQL side, see `usage.archive.Archive`."""
 
     async def spent(self, org: str) -> Mapping[Any, tuple[Iterable[int], int]]:
-        """Per (counter id, bucket start in ms) the sum of four amounts, and when the last entry was (ms)."""
+        """Per (counter id, bucket start in ms) the sum of its figures, and when the last entry was (ms)."""
 
     async def known(self, org: str, entry_ids: Collection[str]) -> set[str]:
         """Those of the stream's entry ids that are in `spent` already."""
@@ -44,14 +44,14 @@ class Sums(Protocol):
 class Difference:
     """A figure of a counter that is not what its journal or its open holds add up to (ledger integers).
 
-    `counter` is the id, or the Redis key where no journal entry names it.
+    `counter` is the id, or the Redis key where no journal entry names it; `figure` is one of `FIGURES`.
     """
 
     org: str
     counter: str
     start_ms: int
     what: What
-    dimension: Dimension
+    figure: str
     stored: int
     expected: int
 
@@ -103,11 +103,11 @@ class _Totals:
         counter_id, start_ms = self.labels.get(key, (key, 0))
         rows = []
         for what, totals in self.figures.items():
-            for place, dimension in enumerate(Dimension):
+            for place, figure in enumerate(FIGURES):
                 stored = int(fields.get(f"{what[0]}{place + 1}", 0))
                 expected = totals.get(key, NOTHING)[place]
                 if stored != expected:
-                    rows.append(Difference(org, counter_id, start_ms, what, dimension, stored, expected))
+                    rows.append(Difference(org, counter_id, start_ms, what, figure, stored, expected))
         return rows
 
 

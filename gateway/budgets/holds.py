@@ -37,7 +37,8 @@ class Held:
     `counters` are the ones that were asked for, each with the bucket that was charged as `current`: pass
     them to `settle` and `release`. `available` is what they allow after this hold. `replay` tells that an
     earlier call with the same id made the hold; the answer is the same, but for `exceeded`: for these rows
-    the candidate would have been refused, were all counters enforced.
+    the candidate would have been refused, were all counters enforced. `earlier` is the hold that had the
+    request's claim before.
     """
 
     candidate: int
@@ -45,6 +46,7 @@ class Held:
     available: tuple[Room, ...]
     replay: bool
     exceeded: tuple[Shortfall, ...] = ()
+    earlier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Settled:
 
         def beyond(charge: Amounts, reserved: Amounts) -> Amounts:
             pairs = zip(charge.vector(), reserved.vector(), strict=True)
-            return Amounts(*(max(0, taken - held) for taken, held in pairs))
+            return Amounts.of([max(0, taken - held) for taken, held in pairs])
 
         return Charge(
             central=beyond(self.charge.central, self.reserved.central),
@@ -83,9 +85,24 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What is spent and held in the bucket in force, by the counter's bound; every dimension is present."""
+    """What is spent and held in the bucket in force, by the counter's bound; every dimension is present.
+
+    `unpriced` counts the charges and holds in it whose cost nobody knows: their cost is in no sum. Of a
+    rolling window everything counts that has not left it; `trail` is what was used of it in earlier buckets,
+    the oldest first.
+    """
 
     counter: Counter
     bucket: Bucket
     used: Mapping[Dimension, int]
     held: Mapping[Dimension, int]
+    unpriced: int = 0
+    trail: tuple[Mapping[Dimension, int], ...] = ()
+
+    def frees_at(self, dimension: Dimension, over: int) -> int:
+        """When `over` of what is used will have left the window, were nothing added to it (ms)."""
+        for number, earlier in enumerate(self.trail, start=1):
+            over -= earlier[dimension]
+            if over <= 0:
+                return self.bucket.start_ms + number * (self.bucket.end_ms - self.bucket.start_ms)
+        return self.counter.until(self.bucket)

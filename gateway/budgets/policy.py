@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
-from gateway.documents import Document, in_order, read_document
+from gateway.documents import Document, closest, in_order, read_document
 from gateway.errors import ConfigError, Problem
+from gateway.yaml_tree import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from pydantic import SecretStr
 
     from gateway.budgets.amounts import Bound, Dimension
-    from gateway.budgets.policy_file import BudgetSection, Mode
+    from gateway.budgets.policy_file import Action, BudgetSection, Mode
     from gateway.budgets.raises import Raised
     from gateway.budgets.windows import Window
 
@@ -54,8 +55,9 @@ class Budget:
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
     `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
-    `downgrade` are the changes by which a request may be made lighter, each on top of those before. `alerts`
-    are told when a percentage is reached, and of the first refusal of a window.
+    `downgrade` are the changes by which a request may be made lighter, each on top of those before, and
+    `reroute` the deployments that may take it instead. `alerts` are told when a percentage is reached, and of
+    the first refusal of a window.
     """
 
     name: str
@@ -68,10 +70,11 @@ class Budget:
     timezone: str
     bound: Bound
     mode: Mode
-    on_exceed: tuple[Literal["deny"], ...]
+    on_exceed: tuple[Action, ...]
     on_store_down: Literal["deny"]
     warn_at: tuple[int, ...] = ()
     downgrade: tuple[Mapping[str, str | int], ...] = ()
+    reroute: tuple[str, ...] = ()
     alerts: tuple[Webhook, ...] = ()
 
 
@@ -89,10 +92,16 @@ class PolicySet:
     raised: Raised = field(default_factory=dict)
 
 
-def load_policies(directory: Path, *, environ: Mapping[str, str] | None = None) -> PolicySet:
+def load_policies(
+    directory: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    deployments: Collection[str] | None = None,
+) -> PolicySet:
     """All policies of a folder; none when it holds no policy file. Raises ConfigError with every mistake.
 
     `environ` resolves the secrets of webhooks; with None they are empty, and nothing can be signed.
+    `deployments` are the ids that policies may name; with None every name passes.
     """
     documents, problems = [], []
     files = _policy_files(directory)
@@ -104,6 +113,8 @@ def load_policies(directory: Path, *, environ: Mapping[str, str] | None = None) 
         except ConfigError as error:
             problems += error.problems
     problems += _repeated_names(documents)
+    if deployments is not None:
+        problems += _unknown_deployments(documents, deployments)
     if problems:
         raise ConfigError(in_order(problems))
     return PolicySet(
@@ -145,6 +156,22 @@ def _repeated_names(documents: Sequence[Document[PolicyFile]]) -> list[Problem]:
     return problems
 
 
+def _unknown_deployments(
+    documents: Sequence[Document[PolicyFile]], deployments: Collection[str]
+) -> list[Problem]:
+    return [
+        document.problem(
+            ("budgets", number, "on_exceed", place, "reroute", entry),
+            f"{shown(name)} is not the id of a deployment{closest(name, [*deployments])}",
+        )
+        for document in documents
+        for number, section in enumerate(document.content.budgets)
+        for place, action in enumerate(section.on_exceed)
+        for entry, name in enumerate(action.reroute or ())
+        if name not in deployments
+    ]
+
+
 def _budgets(document: Document[PolicyFile]) -> list[Budget]:
     return [
         _budget(section, document, document.line_of(("budgets", index)))
@@ -165,7 +192,7 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         timezone=zone,
         bound=section.bound,
         mode=section.mode,
-        on_exceed=("deny",),
+        on_exceed=tuple(action.name for action in section.on_exceed),
         on_store_down=section.on_store_down,
         warn_at=tuple(sorted(section.warn_at)),
         downgrade=tuple(
@@ -173,6 +200,7 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
             for action in section.on_exceed
             for rung in action.downgrade or ()
         ),
+        reroute=tuple(name for action in section.on_exceed for name in action.reroute or ()),
         alerts=tuple(Webhook(alert.webhook, alert.secret) for alert in section.alerts),
     )
 

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from gateway.budgets import wire
+from gateway.budgets.amounts import FIGURES
 from gateway.budgets.audit import Sums, expected
 from gateway.budgets.scripts import Script
 from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Charge
+    from gateway.budgets.claims import Claim
     from gateway.budgets.counter import Counter
 
 FENCE_MS: Final = 60_000
@@ -58,6 +60,16 @@ class Ending(Protocol):
         """Counter id, bucket start (UTC epoch ms) and bound of each."""
 
 
+class Ended(Protocol):
+    """What SQL says of one request: what all of its entries posted."""
+
+    @property
+    def central(self) -> Sequence[int]: ...
+    @property
+    def known(self) -> bool:
+        """Whether it is known what came of the work."""
+
+
 class Archive(Sums, Protocol):
     """The SQL side, see `usage.archive.Archive`."""
 
@@ -67,11 +79,20 @@ class Archive(Sums, Protocol):
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the ledger was rebuilt."""
 
+    async def begun(self) -> Collection[str]:
+        """Every org that has a ledger."""
+
+    async def turn(self, org: str) -> str | None:
+        """The turn of the server to which everything was brought that SQL knows; None when there was none."""
+
     async def supersede(self, org: str, turn: str) -> None:
         """From now on take no entry that was read in an earlier turn: another server keeps the ledger."""
 
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
+
+    async def ended(self, org: str, request_id: str) -> Ended | None:
+        """How a request ended; None when no entry of it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +105,7 @@ class OpenHold:
     counters: tuple[Counter, ...]
     record: str
     sent: bool = False
+    claim: Claim | None = None
 
 
 async def adopt(redis: Redis, org: str, endings: Iterable[Ending], times: tuple[int, int]) -> int:
@@ -119,7 +141,7 @@ async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, in
         for key, (counter_id, start_ms) in labels.items()
         if key in held or start_ms == newest[counter_id] or start_ms > now_ms - LONGEST_WINDOW_MS
     )
-    nothing = ["0"] * len(wire.DIMENSIONS)
+    nothing = ["0"] * len(FIGURES)
     batches = [keys[at : at + COUNTERS_PER_CALL] for at in range(0, len(keys), COUNTERS_PER_CALL)] or [[]]
     for number, batch in enumerate(batches, start=1):
         last = number == len(batches)
@@ -158,7 +180,7 @@ async def _adopt(
                     key=names.counter_key(counter_id, start_ms),
                     id=counter_id,
                     starts=str(start_ms),
-                    ends=str(start_ms + LONGEST_WINDOW_MS),
+                    until=str(start_ms + LONGEST_WINDOW_MS),
                     bound="high" if bound == "high" else "central",
                 )
                 for counter_id, start_ms, bound in ending.counters

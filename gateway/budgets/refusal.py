@@ -8,7 +8,7 @@ left never looks like enough: what is needed upwards, what is left downwards.
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from gateway.budgets.amounts import Dimension
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from gateway.budgets.policy import Budget
     from gateway.identity.subject import Subject
 
-Code = Literal["eco_budget_in_flight", "eco_budget_exceeded", "eco_request_too_large"]
+Code = Literal["eco_budget_in_flight", "eco_budget_exceeded", "eco_request_too_large", "eco_cost_unknown"]
 
 IN_FLIGHT_RETRY_S = 5
 SIGNIFICANT_DIGITS = 4
 # From the refusal that passes by itself soonest to the one that never does.
-_SEVERITY: tuple[Code, ...] = ("eco_budget_in_flight", "eco_budget_exceeded", "eco_request_too_large")
+_SEVERITY: tuple[Code, ...] = get_args(Code)
 
 
 def refusal(
@@ -52,7 +52,7 @@ def refusal(
         map(_worst, candidates.values()), key=lambda worst: (_SEVERITY.index(worst[0]), _end(worst[1]))
     )
     budgets = {match.counter.id: match.budget for match in matched}
-    leading = max(rows, key=lambda row: row.bucket.end_ms)
+    leading = max(rows, key=lambda row: row.resets_ms)
     budget = budgets[leading.counter.id]
     answer = BudgetExceeded(
         message=_sentence(code, leading, budget, subject),
@@ -106,6 +106,8 @@ def tightest(
 
 def code_of(row: Shortfall) -> Code:
     """Which kind of refusal a row is."""
+    if row.requested is None:
+        return "eco_cost_unknown"
     if row.requested > row.limit:
         return "eco_request_too_large"
     if row.used + row.requested > row.limit:
@@ -119,17 +121,18 @@ def _worst(rows: list[Shortfall]) -> tuple[Code, list[Shortfall]]:
 
 
 def _end(rows: list[Shortfall]) -> int:
-    return max(row.bucket.end_ms for row in rows)
+    return max(row.resets_ms for row in rows)
 
 
 def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
-    amounts = {
+    amounts: dict[str, int | None] = {
         "limit": row.limit,
         "used": row.used,
         "held": row.held,
         "requested": row.requested,
         "remaining": _remaining(row),
     }
+    window = row.counter.window(row.bucket)
     if not visible_to(budget, row.counter.scope, subject):
         amounts = {"requested": row.requested}
     return {
@@ -137,15 +140,15 @@ def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
         "scope": shown_scope(row.counter.scope),
         "dimension": row.dimension.value,
         "unit": row.dimension.unit,
-        **{name: _number(row.dimension, amount) for name, amount in amounts.items()},
+        **{name: _number(row.dimension, amount) for name, amount in amounts.items() if amount is not None},
         "window": {
             "kind": budget.window.kind,
             **({"every": budget.window.every} if budget.window.every else {}),
-            "start": _local(row.bucket.start_ms, budget),
-            "end": _local(row.bucket.end_ms, budget),
+            "start": _local(window.start_ms, budget),
+            "end": _local(window.end_ms, budget),
             "timezone": budget.timezone,
         },
-        "resets_at": _local(row.bucket.end_ms, budget),
+        "resets_at": _local(row.resets_ms, budget),
     }
 
 
@@ -155,11 +158,13 @@ def _sentence(code: Code, row: Shortfall, budget: Budget, subject: Subject) -> s
     if row.counter.scope and visible:
         scope = shown_scope(row.counter.scope)
         name += f" ({', '.join(f'{attribute} {value}' for attribute, value in scope.items())})"
+    if row.requested is None:
+        return f"{name[0].upper()}{name[1:]} limits cost, and what this request costs is not known."
     needs = f"This request needs {_needed(what, row.requested)}"
     limit = _amount(what, _plain(_exact(what, row.limit)))
     left = _figure(what, _remaining(row), up=False)
     held = _figure(what, row.held, up=True)
-    reset = _local(row.bucket.end_ms, budget)
+    reset = _local(row.resets_ms, budget)
     if code == "eco_request_too_large":
         whole = f"more than the {limit} that {name} allows" if visible else f"more than {name} allows"
         return f"{needs}, {whole} {f'per {budget.window.every}' if budget.window.every else 'in all'}."
@@ -199,7 +204,9 @@ def _figure(dimension: Dimension, amount: int, *, up: bool) -> str:
 
 def _needed(dimension: Dimension, amount: int) -> str:
     figure = _figure(dimension, amount, up=True)
-    return figure if dimension is Dimension.IMAGES else f"an estimated {figure} of {dimension.value}"
+    if dimension in (Dimension.IMAGES, Dimension.COST):
+        return figure
+    return f"an estimated {figure} of {dimension.value}"
 
 
 def _amount(dimension: Dimension, figure: str) -> str:

@@ -1,4 +1,4 @@
-"""The ledger's Lua scripts: loading them, and running one within a deadline.
+"""Lua scripts, the ledger's and those of other folders: loading them, and running one within a deadline.
 
 Invariant: whatever goes wrong between here and the store becomes LedgerUnavailable; a cancelled caller stays
 cancelled. Refuses to know what the scripts mean.
@@ -20,6 +20,7 @@ from gateway.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from importlib.resources.abc import Traversable
 
     from redis.asyncio import Redis
 
@@ -35,10 +36,10 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, verb: str) -> Script:
-        """The script in `lua/<verb>.lua`, with the prelude put behind its `#!lua` line."""
-        flags, body = (LUA / f"{verb}.lua").read_text(encoding="utf-8").split("\n", 1)
-        prelude = (LUA / "prelude.lua").read_text(encoding="utf-8")
+    def load(cls, verb: str, folder: Traversable = LUA) -> Script:
+        """The script in `<folder>/<verb>.lua`, with the folder's prelude put behind its `#!lua` line."""
+        flags, body = (folder / f"{verb}.lua").read_text(encoding="utf-8").split("\n", 1)
+        prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
         text = f"{flags}\n{prelude}\n{body}"
         return cls(verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 

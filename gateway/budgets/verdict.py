@@ -21,21 +21,22 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
     """The index of the first candidate that fits every counter, or every reason why none does."""
     shortfalls: list[Shortfall] = []
     for number, charge in enumerate(candidates):
-        missing = [
+        reasons = [
             row
             for balance in balances
             if balance.counter.enforced
-            for row in _missing(number, charge, balance)
+            for row in missing(number, charge, balance)
         ]
-        if not missing:
+        if not reasons:
             return number
-        shortfalls += missing
+        shortfalls += reasons
     return shortfalls
 
 
-def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+def missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+    """Why a candidate does not fit one counter, enforced or not; nothing where it does."""
     limits = balance.counter.limits
-    requested = dict(zip(Dimension, charge.of(balance.counter.bound).vector(), strict=True))
+    requested = charge.of(balance.counter.bound).known()
     return [
         Shortfall(
             candidate=number,
@@ -45,10 +46,17 @@ def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
             limit=limits[dimension],
             used=balance.used[dimension],
             held=balance.held[dimension],
-            requested=requested[dimension],
+            requested=amount,
+            resets_ms=balance.counter.until(balance.bucket)
+            if amount is None
+            else balance.frees_at(dimension, balance.used[dimension] + amount - limits[dimension]),
         )
         for dimension in Dimension
         if dimension in limits
-        and requested[dimension] > 0
-        and balance.used[dimension] + balance.held[dimension] + requested[dimension] > limits[dimension]
+        and ((amount := requested.get(dimension)) is None or _over(balance, dimension, amount))
     ]
+
+
+def _over(balance: Balance, dimension: Dimension, amount: int) -> bool:
+    taken = balance.used[dimension] + balance.held[dimension]
+    return amount > 0 and taken + amount > balance.counter.limits[dimension]

@@ -1,6 +1,6 @@
 """How the ledger's calls look to its scripts: keys, JSON arguments, and answers read back.
 
-Invariant: amounts travel as decimal integers in the order of `Dimension`, and every key of a call carries
+Invariant: amounts travel as decimal integers in the order of `FIGURES`, and every key of a call carries
 the org's hash tag. Pure; refuses to know connections.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Bound, Charge, Dimension
+from gateway.budgets.amounts import FIGURES, MAX_REQUEST, MAX_STORED, Amounts, Bound, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter, Shortfall
 from gateway.budgets.holds import Balance, Denied, Held, Kind, Room, Settled
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
@@ -21,6 +21,8 @@ from gateway.store.keyspace import alerts_key, meta_key, org_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.budgets.claims import Claim
 
 DIMENSIONS: Final = tuple(Dimension)
 NO_LIMIT = -1
@@ -33,7 +35,7 @@ class Posting(msgspec.Struct, array_like=True, frozen=True):
     key: str
     id: str
     starts: str
-    ends: str
+    until: str
     bound: Bound
 
 
@@ -58,6 +60,9 @@ class OrgKeys:
     def alerts(self) -> str:
         return alerts_key(self.org)
 
+    def claim(self, name: str) -> str:
+        return org_key(self.org, "i", name)
+
     def counter(self, counter: Counter, bucket: Bucket) -> str:
         """One counter in one bucket."""
         return self.counter_key(counter.id, bucket.start_ms)
@@ -69,11 +74,9 @@ class OrgKeys:
         return org_key(self.org, "c", counter_id.partition("|")[0], scope, str(start_ms))
 
     def buckets(self, counters: Sequence[Counter]) -> list[str]:
-        """The current and the next bucket of each counter."""
+        """Of each counter the trail of its current bucket, its current bucket and its next."""
         return [
-            self.counter(counter, bucket)
-            for counter in counters
-            for bucket in (counter.current, counter.next)
+            self.counter_key(counter.id, start_ms) for counter in counters for start_ms in counter.starts()
         ]
 
     def postings(self, counters: Sequence[Counter]) -> list[Posting]:
@@ -83,7 +86,7 @@ class OrgKeys:
                 key=self.counter(counter, counter.current),
                 id=counter.id,
                 starts=str(counter.current.start_ms),
-                ends=str(counter.current.end_ms),
+                until=str(counter.until(counter.current)),
                 bound=counter.bound,
             )
             for counter in counters
@@ -122,16 +125,26 @@ def words(amounts: Amounts) -> str:
     return " ".join(str(amount) for amount in amounts.vector())
 
 
-def request_json(candidates: Sequence[Charge], counters: Sequence[Counter]) -> str:
+def request_json(
+    candidates: Sequence[Charge],
+    counters: Sequence[Counter],
+    claim: Claim | None = None,
+    *,
+    over: str = "",
+) -> str:
+    """What `reserve` is asked; a claim of the hold `over` may be taken."""
+    claimed = {} if claim is None else {"claim": _claim(claim, over)}
     return msgspec.json.encode(
         {
+            **claimed,
             "counters": [
                 {
                     "id": counter.id,
                     "bound": counter.bound,
                     "buckets": [[b.start_ms, b.end_ms] for b in (counter.current, counter.next)],
+                    "trail": counter.trail,
                     "enforced": counter.enforced,
-                    "limits": [counter.limits.get(d, NO_LIMIT) for d in DIMENSIONS],
+                    "limits": _limits(counter),
                     "marks": [
                         [1 + DIMENSIONS.index(mark.dimension), mark.name, str(mark.limit), mark.amount]
                         for mark in counter.marks()
@@ -144,6 +157,21 @@ def request_json(candidates: Sequence[Charge], counters: Sequence[Counter]) -> s
             ],
         }
     ).decode()
+
+
+def _claim(claim: Claim, over: str) -> dict[str, Any]:
+    return {
+        "fingerprint": claim.fingerprint,
+        "binding": claim.binding,
+        "lives_ms": claim.lives_s * 1000,
+        "over": over,
+    }
+
+
+def _limits(counter: Counter) -> list[int]:
+    """In the order of `FIGURES`: where cost is limited, nothing of unknown cost has room."""
+    limits = [counter.limits.get(dimension, NO_LIMIT) for dimension in DIMENSIONS]
+    return [*limits, 0 if Dimension.COST in counter.limits else NO_LIMIT]
 
 
 def fingerprint(candidates: Sequence[Charge], counters: Sequence[Counter]) -> str:
@@ -193,17 +221,19 @@ def read_reserved(
 
 
 def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
-    """`answer` is the script's: verdict, candidate, room, postings, shortfalls that were not enforced."""
-    verdict, candidate, room, postings, unenforced = answer
+    """`answer` is the script's: verdict, candidate, room, postings, unenforced shortfalls, earlier hold."""
+    verdict, candidate, room, postings, unenforced, earlier = answer
     charged = tuple(
-        replace(counter, current=Bucket(int(posting.starts), int(posting.ends)))
+        replace(
+            counter, current=counter.next if int(posting.starts) == counter.next.start_ms else counter.current
+        )
         for counter, posting in zip(counters, read_postings(postings), strict=True)
     )
-    texts = iter(room.split())
+    texts = room.split()
     available = tuple(
         Room(counter, dimension, counter.limits[dimension], max(0, int(text)))
-        for counter in charged
-        for dimension, text in zip(DIMENSIONS, texts, strict=False)
+        for number, counter in enumerate(charged)
+        for dimension, text in _known(texts[number * len(FIGURES) :]).items()
         if text != "-" and dimension in counter.limits
     )
     return Held(
@@ -212,7 +242,16 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         available,
         replay=verdict == "replay",
         exceeded=_shortfalls(unenforced, counters),
+        earlier=earlier or None,
     )
+
+
+def _known(texts: Sequence[str]) -> dict[Dimension, str]:
+    """The room of one counter; none of cost where charges of unknown cost are in it."""
+    room = dict(zip(DIMENSIONS, texts, strict=False))
+    if texts[len(DIMENSIONS)].startswith("-"):
+        del room[Dimension.COST]
+    return room
 
 
 def read_denied(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> Denied:
@@ -229,9 +268,10 @@ def _shortfalls(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> t
             limit=limit,
             used=used,
             held=held,
-            requested=requested,
+            requested=None if requested < 0 else requested,
+            resets_ms=resets_ms,
         )
-        for candidate, counter, bucket, dimension, limit, used, held, requested in rows
+        for candidate, counter, bucket, dimension, limit, used, held, requested, resets_ms in rows
     )
 
 
@@ -247,14 +287,17 @@ def read_settled(answer: Sequence[Any]) -> Settled:
 
 
 def read_balance(row: Sequence[int], counter: Counter) -> Balance:
-    spent, held = row[1 : 1 + len(DIMENSIONS)], row[1 + len(DIMENSIONS) :]
+    width = len(FIGURES)
+    spent, held, *trail = (row[at : at + width] for at in range(1, len(row), width))
     return Balance(
         counter=counter,
         bucket=counter.current if row[0] == 1 else counter.next,
-        used=dict(zip(DIMENSIONS, spent, strict=True)),
-        held=dict(zip(DIMENSIONS, held, strict=True)),
+        used=dict(zip(DIMENSIONS, spent, strict=False)),
+        held=dict(zip(DIMENSIONS, held, strict=False)),
+        unpriced=spent[-1] + held[-1],
+        trail=tuple(dict(zip(DIMENSIONS, earlier, strict=False)) for earlier in trail),
     )
 
 
 def _amounts(text: str) -> Amounts:
-    return Amounts(*(int(word) for word in text.split()))
+    return Amounts.of([int(word) for word in text.split()])

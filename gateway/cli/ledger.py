@@ -93,7 +93,7 @@ def _print(audit: Audit) -> None:
     for row in audit.differences:
         shown = _row(row)
         typer.echo(
-            f"  {shown['counter']} from {shown['start']}: {row.what} {row.dimension}"
+            f"  {shown['counter']} from {shown['start']}: {row.what} {row.figure}"
             f" is {row.stored}, should be {row.expected}"
         )
 
@@ -105,7 +105,7 @@ def _row(row: Difference) -> dict[str, Any]:
         "counter": row.counter,
         "start": moment(row.start_ms).isoformat(),
         "what": row.what,
-        "dimension": row.dimension.value,
+        "figure": row.figure,
         "stored": row.stored,
         "expected": row.expected,
     }

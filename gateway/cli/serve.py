@@ -44,6 +44,7 @@ def serve(
 
     from gateway import logs
     from gateway.app import read_configuration
+    from gateway.cli.connection import Connection
     from gateway.store.valkey import EmbeddedValkey
 
     options = {
@@ -83,7 +84,8 @@ def serve(
             date_header=True,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(settings.drain_s),
-            h11_max_incomplete_event_size=32 * 1024,
+            http=Connection,
+            ws="none",
         )
     finally:
         if embedded is not None:

@@ -13,6 +13,7 @@ NUMBERS = {
     "energy_wh": "Wh",
     "water_ml": "mL",
     "carbon_g": "gCO2e",
+    "cost_usd": "USD",
 }
 
 
@@ -59,6 +60,6 @@ def _table(rows: list[dict[str, Any]]) -> None:
     groups = list(rows[0]["group"]) if rows else []
     table = Table("start", *groups, *NUMBERS)
     for row in rows:
-        numbers = [f"{row[name]:,.6g}" for name in NUMBERS]
+        numbers = ["unknown" if row[name] is None else f"{row[name]:,.6g}" for name in NUMBERS]
         table.add_row(row["start"], *(row["group"][name] or "(none)" for name in groups), *numbers)
     Console().print(table)

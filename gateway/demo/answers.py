@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from gateway.demo.drawing import Format
 
-UsageFamily = Literal["none", "tokens"]
+_TICKS_PER_PICTURE = 200_000_000  # 0.02 USD
+UsageFamily = Literal["none", "tokens", "ticks"]
 ResponseFormat = Literal["url", "b64_json"]
 
 _SIZE = re.compile(r"(\d{1,4})x(\d{1,4})")
@@ -118,6 +119,8 @@ def images_answer(
     }
     if usage == "tokens":
         answer["usage"] = tokens(job, len(pictures))
+    elif usage == "ticks":
+        answer["usage"] = {"cost_in_usd_ticks": len(pictures) * _TICKS_PER_PICTURE}
     return answer
 
 

@@ -46,6 +46,7 @@ class Reply:
     receive: Receive
     send: Send
     zone: str
+    region: str | None = None
 
     async def json(self, status: int, answer: dict[str, Any], **headers: str) -> None:
         await self.whole(status, json.dumps(answer).encode(), "application/json", **headers)
@@ -119,6 +120,7 @@ class Reply:
             "server": SERVER,
             "x-standin": f"{SERVER}; zone {self.zone}; nothing real is generated",
             "x-request-id": f"standin-{uuid.uuid4().hex}",
+            **({"x-ms-region": self.region} if self.region is not None else {}),
             "content-type": media_type,
             **({"content-length": str(length)} if length is not None else {}),
             **{name.replace("_", "-"): value for name, value in headers.items()},

@@ -54,7 +54,9 @@ DESIGN = (
         "512x512",
         SECOND,
         f"{CHEAPEST} said that it was overloaded",
-        {"standin_fault": f"overload@{CHEAPEST}"},
+        {
+            "standin_fault": f"overload:0@{CHEAPEST}"
+        },  # with no wish for a pause, so that the next one goes there
     ),
 )
 POSTCARDS = Ask("postcards", "harbour", "a harbour at noon", 2, "512x512", CHEAPEST, "the lowest carbon")

@@ -33,6 +33,7 @@ MAX_HEADER_BYTES = 8 * 1024
 SPOOL_IN_MEMORY_BYTES = 256 * 1024
 READ_BYTES = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(\[[A-Za-z0-9_.-]{0,64}\])?")
+PARAMETER = re.compile(r";\s*(name|filename)\s*\*?=", re.IGNORECASE)
 MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,64}")
 BOUNDARY = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
 UTF_8 = (None, "utf-8", "utf8", "us-ascii")
@@ -150,11 +151,7 @@ class FormReader:
         self._segment, self._start, self._length = segment, self._start + self._length, 0
         self._text.clear()
         name = segment.name or ""
-        for header, value in segment.headerlist:
-            if header.lower() == "content-transfer-encoding":
-                raise _bad("Encoded parts are refused.")
-            if header.lower() == "content-disposition" and "*" in value.partition("filename")[2][:1]:
-                raise _bad("A file name must be given in one plain form.")
+        _require_plain_head(segment)
         if not NAME.fullmatch(name):
             raise _bad("A part has no plain name.")
         if "[]" not in name and any(part.name == name for part in self.form.parts):
@@ -205,6 +202,20 @@ def _boundary(content_type: str) -> str:
     if not BOUNDARY.fullmatch(boundary):
         raise _bad("The content type's boundary is malformed.")
     return str(boundary)
+
+
+def _require_plain_head(segment: MultipartSegment) -> None:
+    """A part says once what it is, and in one way."""
+    for header, value in segment.headerlist:
+        if header.lower() == "content-transfer-encoding":
+            raise _bad("Encoded parts are refused.")
+        if header.lower() != "content-disposition":
+            continue
+        if "*" in value.partition("filename")[2][:1]:
+            raise _bad("A file name must be given in one plain form.")
+        given = [found.lower() for found in PARAMETER.findall(value)]
+        if len(given) != len(set(given)):
+            raise _bad("A part gives its name or its file's twice.")
 
 
 def _require_utf_8(segment: MultipartSegment) -> None:

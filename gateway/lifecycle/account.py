@@ -9,15 +9,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from gateway import telemetry as names
-from gateway.budgets.amounts import Dimension, to_hold
 from gateway.budgets.recovery import OpenHold
 from gateway.errors import LedgerUnavailable
+from gateway.lifecycle.plan import hold_of
 from gateway.lifecycle.unposted import Posting
+from gateway.usage.record import UNCERTAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.budgets.amounts import Charge
+    from gateway.budgets.amounts import Charge, Dimension
     from gateway.budgets.counter import Counter, Shortfall
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
@@ -61,7 +62,9 @@ class Account:
         ask, route = self._ask, self._plan.routes[held.candidate]
         record = self._story.record(route, outcome="unknown")
         charge = self._plan.holds[held.candidate]
-        self._settlements.opened(OpenHold(ask.subject.org, ask.id, charge, held.counters, record))
+        self._settlements.opened(
+            OpenHold(ask.subject.org, ask.id, charge, held.counters, record, claim=ask.claim)
+        )
 
     def sent(self, record: str) -> None:
         """The work is about to go upstream; `record` is what an expiry of the hold would journal."""
@@ -78,9 +81,13 @@ class Account:
         self.closed = True
         attributes = names.footprint_attributes(footprint, basis=basis)
         with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
-            posting = Posting(ask.subject.org, ask.id, charge, record, self._counters())
+            known = facts.get("outcome") not in UNCERTAIN
+            posting = Posting(
+                ask.subject.org, ask.id, charge, record, self._counters(), known=known, claim=ask.claim
+            )
             if not await self._settlements.post(posting):
                 names.failed(span, "queued")
+        self._note_waste()
         self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
         instead = self._plan.ranking.instead
         for name, carbon_g in (instead.avoided_g(route.footprint, footprint) if instead else {}).items():
@@ -88,7 +95,7 @@ class Account:
 
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""
-        charge = to_hold(route.footprint)
+        charge = hold_of(route)
         facts = {"outcome": outcome, "status": status, "usage_basis": "estimated"}
         await self.settle(charge, route, route.footprint, basis="estimate", **facts)
         return charge
@@ -100,6 +107,7 @@ class Account:
         ask = self._ask
         record = self._story.record(route, outcome=outcome, status=status, images=0)
         self.closed = True
+        self._note_waste()
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
             await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
 
@@ -115,6 +123,11 @@ class Account:
         except LedgerUnavailable as failure:
             logger.warning("a refusal was not recorded: %s", failure)
 
+    def _note_waste(self) -> None:
+        for attempt in self._story.attempts:
+            if attempt.wasted is not None:
+                self._telemetry.wasted(deployment=attempt.deployment, amounts=attempt.wasted)
+
     def left(self, charge: Charge) -> list[dict[Dimension, int]]:
         """What each matched budget has left when `charge` takes the place of the hold."""
         held = self.held
@@ -122,14 +135,14 @@ class Account:
         hold = self._plan.holds[held.candidate]
         left: list[dict[Dimension, int]] = []
         for counter in held.counters:
-            freed = {
-                dimension: before - after
-                for dimension, before, after in zip(
-                    Dimension, hold.of(counter.bound).vector(), charge.of(counter.bound).vector(), strict=True
-                )
-            }
-            rooms = [room for room in held.available if room.counter.id == counter.id]
-            left.append({room.dimension: room.available + freed[room.dimension] for room in rooms})
+            before, after = hold.of(counter.bound).known(), charge.of(counter.bound).known()
+            left.append(
+                {
+                    room.dimension: room.available + before[room.dimension] - after[room.dimension]
+                    for room in held.available
+                    if room.counter.id == counter.id and room.dimension in before and room.dimension in after
+                }
+            )
         return left
 
     def _counters(self) -> tuple[Counter, ...]:

@@ -1,4 +1,4 @@
-"""Asking the ledger for room: the request itself on every route, then its lighter forms where allowed.
+"""Asking the ledger for room: the request itself on every route, then its other forms where allowed.
 
 All forms that count against the same counters are asked for in one call, which admits the first that fits
 or none. A form with counters of its own (another model, where budgets are per model) is asked for when those
@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from gateway.budgets.claims import Earlier
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
-from gateway.lifecycle.ladder import Rung, allowed_changes, rungs
+from gateway.lifecycle.ladder import Rung, other_forms
 from gateway.lifecycle.plan import budgets_for
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ WINDOW_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The hold, by the index of its route in `plan`, which may be that of a lighter form."""
+    """The hold, by the index of its route in the plan of `form`, which may be another than what was asked."""
 
-    plan: Plan
+    form: Rung
     held: Held
     matched: Sequence[MatchedBudget]
 
@@ -63,7 +64,7 @@ class Admission:
         self._ledger = ledger
         self._planner = planner
 
-    async def ask(self, story: Story) -> Admitted | Refused:
+    async def ask(self, story: Story) -> Admitted | Refused | Earlier:
         """The ledger's verdict; where the clocks differ, the windows are those of the store's.
 
         Raises `LedgerUnavailable`. `story` is told which budgets have a say.
@@ -77,25 +78,28 @@ class Admission:
                 now = moment(moved.now_ms)
         raise LedgerUnavailable("the store's time is in no window of the budgets")
 
-    async def _at(self, now: datetime, story: Story) -> Admitted | Refused:
+    async def _at(self, now: datetime, story: Story) -> Admitted | Refused | Earlier:
         matched = list(story.matched)
-        changes = allowed_changes(matched, self._plan, caller=self._ask.allow_downgrade)
-        forms = [Rung(self._plan, {}), *rungs(self._plan, changes, self._planner)]
+        others = other_forms(self._plan, matched, self._planner, caller=self._ask.allow_downgrade)
+        forms = [Rung(self._plan, {}), *others]
         refused: Refused | None = None
         for _, same in groupby(forms, key=lambda form: self._counter_ids(form.plan.request, now)):
-            plans = [form.plan for form in same]
-            counted = self._budgets(plans[0].request, now)
+            asked = list(same)
+            counted = self._budgets(asked[0].plan.request, now)
             policies = self._configuration.policies
             answer = await self._ledger.reserve(
                 self._ask.subject.org,
                 self._ask.id,
-                [hold for plan in plans for hold in plan.holds],
+                [hold for form in asked for hold in form.plan.holds],
                 [match.counter for match in counted],
                 story.record(self._plan.routes[0], outcome="unknown"),
                 policies=(policies.version, policies.written_ms),
+                claim=self._ask.claim,
             )
+            if isinstance(answer, Earlier):
+                return answer
             if isinstance(answer, Held):
-                return _admitted(answer, plans, counted)
+                return _admitted(answer, asked, counted)
             refused = refused or self._refused(answer, counted, now)
         assert refused is not None, "there is always the request itself"  # noqa: S101
         return refused
@@ -111,11 +115,11 @@ class Admission:
         return [match.counter.id for match in self._budgets(request, now)]
 
 
-def _admitted(held: Held, plans: Sequence[Plan], matched: Sequence[MatchedBudget]) -> Admitted:
+def _admitted(held: Held, forms: Sequence[Rung], matched: Sequence[MatchedBudget]) -> Admitted:
     index = held.candidate
-    for plan in plans:
-        if index < len(plan.holds):
-            return Admitted(plan, replace(held, candidate=index), matched)
-        index -= len(plan.holds)
+    for form in forms:
+        if index < len(form.plan.holds):
+            return Admitted(form, replace(held, candidate=index), matched)
+        index -= len(form.plan.holds)
     msg = f"the ledger admitted candidate {held.candidate}, which was not asked for"
     raise LedgerUnavailable(msg)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Dimension
 from gateway.budgets.verdict import first_that_fits
 from gateway.errors import StoreError
 from gateway.lifecycle.ladder import declared_changes, lighter, rungs, usual_changes
@@ -97,7 +96,6 @@ class Alternatives:
         return {
             "set": dict(rung.set),
             "requested": {
-                dimension.field: dimension.shown(amount)
-                for dimension, amount in zip(Dimension, charge.vector(), strict=True)
+                dimension.field: dimension.shown(amount) for dimension, amount in charge.known().items()
             },
         }

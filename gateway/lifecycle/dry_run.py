@@ -6,73 +6,88 @@ Makes the same plan as a real request, so the hold that it shows is the hold tha
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.matching import shown_scope, visible_to
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.images.lighter import differences
 from gateway.lifecycle.alternatives import Alternatives
-from gateway.lifecycle.ladder import declared_changes, rungs
+from gateway.lifecycle.explanation import explained
+from gateway.lifecycle.ladder import Rung, other_forms, reroute
 from gateway.lifecycle.plan import budgets_for, hold_json
 
 if TYPE_CHECKING:
+    from gateway.budgets.counter import Shortfall
     from gateway.budgets.holds import Balance
     from gateway.budgets.matching import MatchedBudget
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
-    from gateway.lifecycle.plan import Configuration, Plan
+    from gateway.lifecycle.plan import Configuration
     from gateway.lifecycle.serve import Images
 
 WINDOW_TRIES = 3
 
 
 async def dry_run(
-    images: Images, subject: Subject, request: ImageRequest, *, explain: bool
+    images: Images, subject: Subject, request: ImageRequest, *, explain: bool, viewer: Subject | None = None
 ) -> dict[str, Any]:
     """The footprint, the route, the hold and the verdict that this very body would get now.
 
+    Amounts are those that `viewer` may see, where that is not the subject.
     Raises the same errors as a real request for a malformed one, and `LedgerUnavailable`.
     """
     configuration = images.configuration()
-
-    def planner(lighter: ImageRequest) -> Plan:
-        return images.plan(configuration, subject, lighter)
-
+    planner = partial(images.plan, configuration, subject)
     plan = planner(request)
     matched, balances, now = await _balances(images, configuration, subject, request)
-    verdict = first_that_fits(plan.holds, balances)
+    refused = first_that_fits(plan.holds, balances)
     look = Alternatives(images.ledger, configuration, planner, now=now)
-    if not isinstance(verdict, int):
-        lighter = await look.first(rungs(plan, declared_changes(matched), planner))
-        if lighter is not None:
-            return await dry_run(images, subject, lighter.plan.request, explain=explain) | {
-                "verdict": "downgrade",
-                "downgrade": differences(request, lighter.plan.request),
-            }
-    chosen = verdict if isinstance(verdict, int) else 0
-    route = plan.routes[chosen]
+    form, chosen = Rung(plan, {}), refused
+    if not isinstance(refused, int):
+        form = await look.first(other_forms(plan, matched, planner)) or form
+        if form.plan is not plan:
+            counted, left, _ = await _balances(images, configuration, subject, form.plan.request)
+            chosen = first_that_fits(form.plan.holds, left)
+            if isinstance(chosen, int):
+                matched, balances = counted, left
+            else:
+                form = Rung(plan, {})
+    shown = chosen if isinstance(chosen, int) else 0
+    route = form.plan.routes[shown]
     answer: dict[str, Any] = {
         "footprint": route.footprint.as_json(explain=explain),
         "basis": "estimate",
-        "hold": hold_json(plan.holds[chosen]),
+        "hold": hold_json(form.plan.holds[shown]),
         "deployment": route.deployment.id,
         "zone": route.footprint.zone,
-        "candidates": [ranked.as_json() for ranked in plan.ranking.routes],
-        "routing": plan.ranking.as_json(),
-        "verdict": "admit",
+        "candidates": [ranked.as_json() for ranked in form.plan.ranking.routes],
+        "routing": form.plan.ranking.as_json(),
+        **_verdict(form, request, chosen),
         "policies": [
-            _policy(match, balance, subject) for match, balance in zip(matched, balances, strict=True)
+            explained(match, balance, form.plan.holds[shown], viewer or subject)
+            for match, balance in zip(matched, balances, strict=True)
         ],
     }
-    if not isinstance(verdict, int):
+    if not isinstance(chosen, int):
         alternatives = await look.to(plan, matched)
-        error = refusal(verdict, matched, subject, now=datetime.now(UTC), alternatives=alternatives)
-        answer["verdict"] = "deny"
+        error = refusal(chosen, matched, viewer or subject, now=datetime.now(UTC), alternatives=alternatives)
         answer["refusal"] = {"status": error.status, **error.body()}
     return answer
+
+
+def _verdict(form: Rung, request: ImageRequest, chosen: int | list[Shortfall]) -> dict[str, Any]:
+    """The decision that a real request would get, with what would be changed; `admit` where nothing is."""
+    if not isinstance(chosen, int):
+        return {"verdict": "deny"}
+    changes = differences(request, form.plan.request)
+    moved = reroute(form, chosen, changes)
+    told: dict[str, Any] = {"reroute": moved} if moved else {}
+    if changes and form.instead is None:
+        return {"verdict": "downgrade", "downgrade": changes, **told}
+    return {"verdict": "reroute" if moved else "admit", **told}
 
 
 async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest) -> None:
@@ -81,17 +96,14 @@ async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest)
     Nothing is held: what is not refused here may be refused when it is known in full.
     """
     configuration = images.configuration()
-
-    def planner(lighter: ImageRequest) -> Plan:
-        return images.plan(configuration, subject, lighter)
-
+    planner = partial(images.plan, configuration, subject)
     plan = planner(least)
     matched, balances, now = await _balances(images, configuration, subject, least)
     verdict = first_that_fits(plan.holds, balances)
     if isinstance(verdict, int):
         return
     look = Alternatives(images.ledger, configuration, planner, now=now)
-    if await look.first(rungs(plan, declared_changes(matched), planner)) is None:
+    if await look.first(other_forms(plan, matched, planner)) is None:
         raise refusal(verdict, matched, subject, now=datetime.now(UTC))
 
 
@@ -107,21 +119,3 @@ async def _balances(
         except WindowMoved as moved:
             now = moment(moved.now_ms)
     raise LedgerUnavailable("the store's time is in no window of the budgets")
-
-
-def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[str, Any]:
-    """A budget that has a say; its amounts only for those who may see them."""
-    shown: dict[str, Any] = {
-        "policy": match.budget.name,
-        "scope": shown_scope(match.counter.scope),
-        "mode": match.budget.mode,
-        "bound": match.budget.bound,
-    }
-    if visible_to(match.budget, match.counter.scope, subject):
-        shown["remaining"] = {
-            dimension.field: dimension.shown(
-                max(0, limit - balance.used[dimension] - balance.held[dimension])
-            )
-            for dimension, limit in match.counter.limits.items()
-        }
-    return shown

@@ -62,6 +62,15 @@ def unknown(failure: OutcomeUnknown) -> UpstreamAnswered:
     )
 
 
+def busy() -> Unavailable:
+    """503: the deployment that had room when the budgets were asked has none any more."""
+    return Unavailable(
+        "Every deployment that the budgets have room for is busy. Nothing was charged.",
+        code="deployments_busy",
+        headers={"retry-after": "2"},
+    )
+
+
 def nobody_started(failure: NotStarted | None) -> UpstreamAnswered:
     """Nothing ran and nothing was charged, so the client may try again when the service wishes."""
     status = failure.status if failure is not None else None

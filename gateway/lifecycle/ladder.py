@@ -1,26 +1,28 @@
-"""Lighter forms of a request, each planned like the request itself.
+"""Other forms of a request that has no room, each planned like the request itself.
 
 A ladder goes down step by step: each rung keeps the changes of those above it, and one that does not save
-energy is left out. Pure but for the planner that it is given. Refuses to know amounts used and the ledger.
+energy is left out. Rerouted, the request stays as it is and goes to one deployment that a policy names, where
+residency and the like let it. Pure but for the planner that it is given. Refuses to know amounts used and the
+ledger.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.errors import ApiError
-from gateway.images.lighter import changed
+from gateway.images.lighter import changed, changes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.budgets.matching import MatchedBudget
+    from gateway.budgets.policy import Budget
     from gateway.images.lighter import Change
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.plan import Plan
-
-    Planner = Callable[[ImageRequest], Plan]
 
 QUALITIES = ("high", "medium", "low")
 EDGES_PX = (1024, 768, 512)
@@ -29,12 +31,68 @@ FEWEST_STEPS = 16
 """Models that need fewer steps than this were made for few: half of them would spoil the picture."""
 
 
+class Planner(Protocol):
+    """Plans a request, at the deployment `to` where that is given. Raises `ApiError` where nobody can."""
+
+    def __call__(self, request: ImageRequest, *, to: str | None = None) -> Plan: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A lighter request with its plan; `set` are the fields by which it differs from what was asked."""
+    """A form of a request with its plan; `set` are the fields by which it differs from what was asked.
+
+    `instead` is the deployment to which it would have gone, for one that is rerouted.
+    """
 
     plan: Plan
     set: Change
+    instead: str | None = None
+
+
+def other_forms(
+    plan: Plan, matched: Sequence[MatchedBudget], planner: Planner, *, caller: bool | None = None
+) -> list[Rung]:
+    """What may be tried when the request as it was asked has no room, in this order.
+
+    `caller` is what the request says about being changed: yes, no, or nothing.
+    """
+    if caller is False:
+        return []
+    actions = dict.fromkeys(action for budget in _enforced(matched) for action in budget.on_exceed)
+    if caller:
+        actions.setdefault("downgrade")
+    found: list[Rung] = []
+    for action in actions:
+        if action == "downgrade":
+            found += rungs(plan, allowed_changes(matched, plan, caller=caller), planner)
+        elif action == "reroute":
+            found += rerouted(plan, matched, planner)
+    return found
+
+
+def rerouted(plan: Plan, matched: Sequence[MatchedBudget], planner: Planner) -> list[Rung]:
+    """The request at each deployment that the budgets name, where residency and the like let it go there."""
+    tried = {route.deployment.id for route in plan.routes}
+    named = dict.fromkeys(name for budget in _enforced(matched) for name in budget.reroute)
+    found = []
+    for name in named:
+        if name not in tried:
+            with contextlib.suppress(ApiError):  # it may not, cannot, or has no free slot
+                other = planner(plan.request, to=name)
+                found.append(Rung(other, {}, instead=plan.routes[0].deployment.id))
+    return found
+
+
+def reroute(form: Rung, candidate: int, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where the request goes instead, because budgets had no room for it where it would have gone first."""
+    first, chosen = form.plan.routes[0].deployment.id, form.plan.routes[candidate].deployment.id
+    if form.instead is not None:
+        return {"from": form.instead, "to": chosen, **changes}
+    return {"from": first, "to": chosen} if chosen != first else None
+
+
+def _enforced(matched: Sequence[MatchedBudget]) -> list[Budget]:
+    return [match.budget for match in matched if match.budget.mode == "enforce"]
 
 
 def allowed_changes(
@@ -51,9 +109,7 @@ def allowed_changes(
 
 def declared_changes(matched: Sequence[MatchedBudget]) -> tuple[Change, ...]:
     """The ladders of the budgets that are enforced, in the order of the policies."""
-    return tuple(
-        change for match in matched if match.budget.mode == "enforce" for change in match.budget.downgrade
-    )
+    return tuple(change for budget in _enforced(matched) for change in budget.downgrade)
 
 
 def usual_changes(plan: Plan) -> tuple[Change, ...]:
@@ -81,6 +137,8 @@ def rungs(plan: Plan, changes: Iterable[Change], planner: Planner) -> list[Rung]
 
 def lighter(request: ImageRequest, change: Change, than: Plan, planner: Planner) -> Rung | None:
     """The request with a change, if somebody can do it and it takes less energy than a plan."""
+    if not changes(request, change):
+        return None
     try:
         plan = planner(changed(request, change))
     except ApiError:  # nobody offers it, or everybody who does is busy

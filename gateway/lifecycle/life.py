@@ -15,24 +15,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
+from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
+    DeadlinePassed,
     HoldGone,
     LedgerUnavailable,
-    NotStarted,
     OutcomeUnknown,
-    Rejected,
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
-from gateway.lifecycle import failures
+from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
 from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
+from gateway.lifecycle.ladder import reroute
 from gateway.lifecycle.story import Story
+from gateway.lifecycle.tries import Tries
+from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 from gateway.upstreams.refusals import not_started
 from gateway.usage.record import Attempt
@@ -40,11 +43,13 @@ from gateway.usage.record import Attempt
 if TYPE_CHECKING:
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
-    from gateway.errors import BudgetExceeded
+    from gateway.errors import ApiError, BudgetExceeded
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
+    from gateway.lifecycle.slot import Slot
     from gateway.routing.rank import Route
+    from gateway.routing.retries import RetryBudget
     from gateway.telemetry import Telemetry
     from gateway.upstreams.client import Upstreams
 
@@ -67,14 +72,18 @@ class Life:
         max_answer_bytes_per_image: int,
         stream_heartbeat_s: float | None,
         planner: Planner,
+        slot: Slot,
+        retries: RetryBudget,
     ) -> None:
         self._configuration = configuration
+        self._slot = slot
+        self._retries = retries
         self._ledger = ledger
         self._settlements = settlements
-        self._planner = planner
+        self._planner: Planner = lambda request, *, to=None: slot.applied(planner(request, to=to))
         self._upstreams = upstreams
         self._telemetry = telemetry
-        self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
+        self._max_answer_bytes_per_image = max_answer_bytes_per_image
         self._heartbeat_s = stream_heartbeat_s
         self._dispatched: Route | None = None
         self._begin(ask, plan)
@@ -94,8 +103,9 @@ class Life:
         self._delivery = Delivery(ask, self._story, self._account, self._configuration, self._heartbeat_s)
 
     async def reserve(self) -> None:
-        """Takes the hold, or raises the refusal; a refused request changes nothing in the ledger."""
+        """Takes a slot, then the hold, or raises the refusal; a refused request keeps neither."""
         ask = self._ask
+        self._begin(ask, await self._slot.take(self._plan))
         with self._telemetry.span(names.SPAN_RESERVE) as span:
             try:
                 admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
@@ -106,15 +116,24 @@ class Life:
                 await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
+            if isinstance(answer, Earlier):
+                repeated = repeats.told(answer)
+                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+                self._telemetry.refused(route=ask.request.route, code=str(repeated.code))
+                raise repeated
             if isinstance(answer, Refused):
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
                 span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
                 await self._account.note_refusal(error, answer.rows)
                 raise error
-            if answer.plan is not self._plan:
-                self._begin(replace(ask, request=answer.plan.request), answer.plan)
-                self._story.downgrade = differences(ask.request, answer.plan.request)
+            form = answer.form
+            if form.plan is not self._plan:
+                self._begin(replace(ask, request=form.plan.request), form.plan)
+            changes = differences(ask.request, form.plan.request)
+            if form.instead is None:
+                self._story.downgrade = changes or None
+            self._story.reroute = reroute(form, answer.held.candidate, changes)
             self._story.matched = answer.matched
             self._note(answer.held)
             self._account.opened(answer.held)
@@ -128,41 +147,62 @@ class Life:
             )
 
     async def send(self) -> Served:
-        """Asks the chosen deployment and, if it surely did not start, one more."""
+        """Asks the chosen deployment and, where that is safe or wanted, others that have room."""
         held = self._account.held
         assert held is not None, "reserve() comes first"  # noqa: S101
-        failed: list[UpstreamFailure] = []
+        tries = Tries(self._story, self._configuration.deployments.rules.retries)
         attempts = self._plan.attempts(held.candidate)
-        for number, route in enumerate(attempts, start=1):
-            await self._dispatch(route)
-            try:
-                answer = await self._attempt(route, number)
-            except NotStarted as failure:
-                failed.append(failure)
+        for route in attempts:
+            if tries.made and not self._retries.take():
+                break
+            if not await self._slot.at(route):
                 continue
-            except Rejected as failure:
-                await self._account.release(route, outcome="rejected", status=failure.status)
-                raise failures.relayed(failure) from failure
-            except OutcomeUnknown as failure:
-                error = failures.unknown(failure)
-                await self._account.charge_as_held(route, outcome="unknown", status=error.status)
-                raise error from failure
+            await self._dispatch(route, tries)
+            try:
+                answer = await self._attempt(route, len(tries.made) + 1)
+            except UpstreamFailure as failure:
+                if tries.again(route, failure):
+                    continue
+                break
             except ClientGone:
                 await self._account.charge_as_held(route, outcome="client_gone", status=None)
                 raise
             if isinstance(answer, UpstreamStream):
                 return self._delivery.begin(route, answer)
             return await self._delivery.whole(route, answer)
-        error = failures.nobody_started(not_started(failed))
-        await self._account.release(attempts[-1], outcome="not_started", status=error.status)
-        raise error
+        raise await self._nothing_came(tries, attempts[-1])
+
+    async def _nothing_came(self, tries: Tries, last: Route, instead: ApiError | None = None) -> ApiError:
+        """Posts what the attempts that failed leave behind; the answer that tells of them, or `instead` where
+        they leave nothing."""
+        charged, rejected = tries.charged(), tries.rejected()
+        error: ApiError
+        if charged is not None:
+            route, unknown = charged
+            error = failures.unknown(unknown)
+            await self._account.charge_as_held(route, outcome="unknown", status=error.status)
+        elif rejected is not None:
+            route, refused = rejected
+            error = failures.relayed(refused)
+            await self._account.release(route, outcome="rejected", status=refused.status)
+        else:
+            failed = tries.failures()
+            nobody = failures.nobody_started(not_started(failed)) if failed else failures.busy()
+            error = instead or nobody
+            await self._account.release(last, outcome="not_started", status=error.status)
+        return error
 
     async def follow(self, served: Served) -> None:
         """Relays the stream that `send()` began, to its end or its failure, and settles."""
-        await self._delivery.follow(served)
+        try:
+            await self._delivery.follow(served)
+        finally:
+            well = served.relay is not None and served.relay.complete
+            self._slot.ended(served.route, WELL if well else BROKEN)
 
     async def abandon(self) -> None:
         """Posts what an unexpected error left open: charged if a request may have gone out, else released."""
+        self._slot.leave()
         held = self._account.held
         if self._account.closed or held is None:
             return
@@ -191,23 +231,32 @@ class Life:
         noted = {modes[row.counter.id] for row in held.exceeded}
         if story.downgrade:
             story.decision = "downgrade"
+        elif story.reroute:
+            story.decision = "reroute"
         elif "warn" in noted:
             story.decision = "warn"
+        claim = self._ask.claim
+        if held.earlier is not None and self._ask.retry_count and claim is not None and not claim.binding:
+            story.retry_of = held.earlier
+            self._telemetry.retried(route=self._ask.request.route)
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
-    async def _dispatch(self, route: Route) -> None:
+    async def _dispatch(self, route: Route, tries: Tries) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
         ask = self._ask
         if ask.gone.is_set():
-            await self._account.release(route, outcome="client_gone", status=None)
+            charged = tries.charged()
+            if charged is not None:
+                await self._account.charge_as_held(charged[0], outcome="client_gone", status=None)
+            else:
+                await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
         record = self._story.record(route, outcome="unknown")
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
-            await self._account.release(route, outcome="not_started", status=503)
-            raise failures.store_unavailable() from error
+            raise await self._nothing_came(tries, route, failures.store_unavailable()) from error
         self._dispatched = route
         self._account.sent(record)
 
@@ -218,7 +267,7 @@ class Life:
             names.OPERATION: names.OPERATION_IMAGES,
             names.OUTPUT_TYPE: "image",
             names.REQUEST_MODEL: deployment.footprint_model(request.model),
-            names.REQUEST_COUNT: request.n,
+            names.REQUEST_COUNT: route.footprint.images,
             names.PROVIDER: deployment.location.provider,
             names.DEPLOYMENT: deployment.id,
             names.ZONE: route.footprint.zone,
@@ -226,12 +275,15 @@ class Life:
         }
         started = time.monotonic()
         outcome, status = "unknown", None
+        sign: Sign | None = NOTHING
+        late = False
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
-                outcome, status = "delivered", answer.status
+                outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
-                outcome, status = failures.outcome_of(failure), failure.status
+                outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
+                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -241,12 +293,18 @@ class Life:
                 raise
             else:
                 told = answer.failure if isinstance(answer, UpstreamAnswer) else None
+                if isinstance(answer, UpstreamStream):
+                    sign = None  # it goes on
                 if told is not None:
-                    outcome = failures.outcome_of(told)
+                    outcome, sign = failures.outcome_of(told), sign_of(told)
                     self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                     names.failed(span, outcome)
                 return answer
             finally:
+                if outcome == "delivered" or late:
+                    self._slot.measured(route, time.monotonic() - started)
+                if sign is not None:
+                    self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
                 if status is not None:
                     span.set_attribute(names.HTTP_STATUS, status)
@@ -259,14 +317,14 @@ class Life:
             self._upstreams.to(route.deployment).send(
                 self._ask.request,
                 trace_headers=self._telemetry.trace_headers(),
-                max_answer_bytes=self._max_answer_bytes,
+                max_answer_bytes=self._max_answer_bytes(route),
             )
         )
         finish = route.deployment.on_disconnect == "finish"
         leaving = asyncio.ensure_future(self._ask.gone.wait())
         waited_for = {sending} if finish else {sending, leaving}
         try:
-            await asyncio.wait(waited_for, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return await sending
             sending.cancel()
@@ -274,18 +332,16 @@ class Life:
                 await _closed(await sending)
             if leaving.done():
                 raise ClientGone
-            raise OutcomeUnknown(
-                "The image service did not answer before the client's deadline.", timed_out=True
-            )
+            raise DeadlinePassed
         finally:
             leaving.cancel()
             sending.cancel()
 
-    def _left_s(self) -> float | None:
-        """How long the client still waits; `None` when it did not say."""
-        if self._ask.deadline_s is None:
-            return None
-        return max(0.0, self._ask.started + self._ask.deadline_s - time.monotonic())
+    def _max_answer_bytes(self, route: Route) -> int:
+        """A conversation that is streamed repeats its pictures at the end; one without any is small."""
+        request = self._ask.request
+        times = 2 if request.stream and request.text is not None else 1
+        return self._max_answer_bytes_per_image * max(1, route.footprint.images) * times
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -7,22 +7,25 @@ routes, policies and holds; it refuses to know Redis, sockets and clocks (`now` 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Charge, Dimension, to_hold
-from gateway.budgets.matching import counters_for
+from gateway.budgets.amounts import BOUNDS, Charge, to_hold
+from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
-from gateway.footprint.estimate import estimate
-from gateway.footprint.quantities import ImageWork, Site
-from gateway.images.request import read_size
+from gateway.footprint.quantities import Site
+from gateway.images.lighter import changed
 from gateway.images.strict_json import plain_name, shown_name
+from gateway.lifecycle.pricing import asked_footprint, delivered_footprint, writes_for_a_price
 from gateway.routing.rank import Candidate, rank
+from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import PolicySet
@@ -31,15 +34,14 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.answer import Delivered
     from gateway.images.request import ImageRequest
+    from gateway.lifecycle.seen import Seen
     from gateway.routing.grid import Grid
     from gateway.routing.ladder import Intensity
     from gateway.routing.rank import Ranking, Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
-MAX_ATTEMPTS = 2
-"""The chosen deployment and one failover; a hold covers the dearer of the two."""
 WH_PER_KWH = 1000.0
-BUSY = "no free slot at this gateway"
+NO_PRICE = "a budget limits cost, and the deployment's price is not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +59,24 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request with its prices. `routes` are the usable ones in order; `holds` go with them, one each."""
+    """A request with its prices. `routes` are the usable ones in order, of which `max_attempts` may be asked;
+    `holds` go with them, one each. `reading` is the grid's reading for a footprint at yearly factors."""
 
     subject: Subject
     request: ImageRequest
     routes: list[Route]
     ranking: Ranking
     holds: list[Charge]
+    max_attempts: int
+    reading: Callable[[Footprint], Intensity | None]
 
     def attempts(self, first: int) -> list[Route]:
         """The routes to ask, one after the other, when the ledger admitted the candidate `first`."""
-        return self.routes[first : first + MAX_ATTEMPTS]
+        return self.routes[first : first + self.max_attempts]
+
+    def ordered(self, routes: list[Route], ranking: Ranking) -> Plan:
+        """The same plan with other routes, and the holds that go with them."""
+        return replace(self, routes=routes, ranking=ranking, holds=_holds(routes, self.max_attempts))
 
 
 def make_plan(
@@ -75,16 +84,23 @@ def make_plan(
     subject: Subject,
     request: ImageRequest,
     *,
-    full: Callable[[Deployment], bool],
+    seen: Seen,
     grid: Grid,
-    hour: int,
+    now_s: float,
+    to: str | None = None,
 ) -> Plan:
-    """The plan of a request. `full` says whether a deployment has no free slot in this process; `grid` is
-    what is known of the grid in `hour` (counted since 1970).
+    """The plan of a request, at the deployment `to` where that is given, under the name that it has there.
 
-    Raises `NotFound` for a model that nobody serves, `Unavailable` when every deployment is full.
+    `seen` says how deployments stand; `grid` is what is known of the grid; `now_s` counts since 1970.
+
+    Raises `NotFound` for a model that nobody serves, `Unavailable` when no deployment may be used.
     """
-    deployments = configuration.deployments.serving(request.model)
+    if to is None:
+        deployments = configuration.deployments.serving(request.model)
+    else:
+        deployments = tuple(one for one in configuration.deployments.deployments if one.id == to)
+        if deployments and request.model not in deployments[0].models:
+            request = changed(request, {"model": deployments[0].models[0]})
     if not deployments:
         raise NotFound(
             "The model does not exist or is not offered here.", code="model_not_found", param="model"
@@ -95,9 +111,17 @@ def make_plan(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     deployments = _accepting(deployments, request)
+    deployments = _writing(deployments, request, configuration.factors, elsewhere=to is not None)
+    now = datetime.fromtimestamp(now_s, UTC)
+    must_cost = limits_cost(
+        configuration.policies, subject, model=request.model, route=request.route, now=now
+    )
+    hour = hour_of(now_s)
     ranking = rank(
         [
-            _candidate(configuration, request, deployment, full=full(deployment), grid=grid, hour=hour)
+            _candidate(
+                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
+            )
             for deployment in deployments
         ],
         configuration.deployments.rules,
@@ -106,9 +130,15 @@ def make_plan(
     routes = [route for route in ranking.routes if not route.rejected]
     if not routes:
         raise _nobody(ranking)
-    alone = [to_hold(route.footprint) for route in routes]
-    holds = [hold.at_least(failover) for hold, failover in zip(alone, [*alone[1:], alone[-1]], strict=True)]
-    return Plan(subject, request, routes, ranking, holds)
+    attempts = configuration.deployments.rules.retries.max_attempts
+    reading = partial(_intensity, grid, hour=hour)
+    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts, reading)
+
+
+def _holds(routes: list[Route], attempts: int) -> list[Charge]:
+    """What to hold at each route: the most of it and of the failovers that may follow it."""
+    alone = [hold_of(route) for route in routes]
+    return [reduce(Charge.at_least, alone[first : first + attempts]) for first in range(len(alone))]
 
 
 def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tuple[Deployment, ...]:
@@ -126,43 +156,82 @@ def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tu
     return accepting
 
 
+def _writing(
+    deployments: tuple[Deployment, ...], request: ImageRequest, factors: FactorSet, *, elsewhere: bool
+) -> tuple[Deployment, ...]:
+    """Those that may take the text of a request. Raises `InvalidRequest` for none.
+
+    What one provider keeps is at one deployment, so it cannot be referred to where there are several, nor
+    where the request goes `elsewhere` than it was sent.
+    """
+    if not request.draws:
+        deployments = tuple(one for one in deployments if one.text == "allow")
+        if not deployments:
+            raise InvalidRequest(
+                "This request cannot make an image, and text alone is not offered here. Images come of the"
+                " tool 'image_generation' in responses and of 'image' among the 'modalities' in chats.",
+                code="text_not_offered",
+                param="tools" if request.route == "responses" else "modalities",
+            )
+        deployments = tuple(one for one in deployments if writes_for_a_price(request, one, factors))
+        if not deployments:
+            raise InvalidRequest(
+                "Text of this model has no published energy factor, so it cannot be metered and is refused.",
+                code="text_not_priced",
+                param="model",
+            )
+    bound_to = request.text.bound_to if request.text is not None else None
+    if bound_to is not None and (elsewhere or len(deployments) > 1):
+        raise InvalidRequest(
+            "Several deployments serve this model, and only one of them knows what this refers to: send the"
+            " conversation itself.",
+            code="unsupported_parameter",
+            param=bound_to,
+        )
+    return deployments
+
+
 def _candidate(
     configuration: Configuration,
     request: ImageRequest,
     deployment: Deployment,
     *,
-    full: bool,
+    seen: Seen,
     grid: Grid,
     hour: int,
+    must_cost: bool,
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
-    asked = work(request, deployment)
-    yearly = footprint = estimate(asked, site(deployment), factors)
+    yearly = footprint = asked_footprint(request, deployment, site(deployment), factors)
     unsure = caution(deployment, yearly.zone)
-    intensity = None if unsure else _intensity(grid, yearly, hour)
+    intensity = None if unsure else _intensity(grid, yearly, hour=hour)
     if intensity is not None and intensity.priced:
-        footprint = estimate(asked, site(deployment, intensity), factors)
+        footprint = asked_footprint(request, deployment, site(deployment, intensity), factors)
     expected = None
     if unsure:
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
     elif intensity is not None:
         expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
-    price = deployment.usd_per_image
+    price = deployment.price_usd(footprint.images)
     return Candidate(
         deployment,
         footprint,
-        BUSY if full else None,
+        unavailable=NO_PRICE if price is None and must_cost else None,
+        free=seen.free(deployment),
+        left_out=seen.left_out(deployment),
+        late=seen.late(deployment, request),
+        latency_p95_s=seen.latency_p95_s(deployment, request),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
         caution=unsure,
-        usd=None if price is None else price * request.n,
+        usd=None if price is None else float(price),
         places=places(deployment, footprint.zone, factors),
     )
 
 
-def _intensity(grid: Grid, yearly: Footprint, hour: int) -> Intensity | None:
+def _intensity(grid: Grid, yearly: Footprint, *, hour: int) -> Intensity | None:
     """The zone's intensity where something better than its yearly value is known."""
     g_per_kwh = yearly.carbon_use_g.central / yearly.energy_wh.central * WH_PER_KWH
     found = grid.intensity(yearly.zone, hour, yearly_g_per_kwh=g_per_kwh, yearly_source=yearly.carbon_basis)
@@ -179,10 +248,12 @@ def _carbon_g(footprint: Footprint) -> float:
 
 
 def _nobody(ranking: Ranking) -> Unavailable:
-    """503 with what stands in the way; only busy deployments are worth another try."""
-    if any(route.candidate.unavailable == BUSY for route in ranking.routes):
+    """503 with what stands in the way."""
+    if all(route.reason == route.candidate.late for route in ranking.routes):
         return Unavailable(
-            "Every deployment of this model is busy.", code="deployments_busy", headers={"retry-after": "2"}
+            f"No deployment of this model answers in time: {ranking.routes[0].reason}. Nothing was charged.",
+            code="deadline_too_short",
+            headers={"x-should-retry": "false"},
         )
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
@@ -197,55 +268,6 @@ def budgets_for(
 ) -> list[MatchedBudget]:
     """The budgets that must agree, each with the counter it has at `now`."""
     return counters_for(configuration.policies, subject, model=request.model, route=request.route, now=now)
-
-
-def work(request: ImageRequest, deployment: Deployment) -> ImageWork:
-    """The work as the deployment hears of it; what it leaves open comes from the defaults there."""
-    request = dialect_of(deployment).heard(request, deployment)
-    width, height = request.width, request.height
-    if width is None and deployment.defaults.size is not None:
-        width, height = read_size(deployment.defaults.size) or (None, None)
-    return ImageWork(
-        model=deployment.footprint_model(request.model),
-        n=request.n,
-        width=width,
-        height=height,
-        quality=request.quality or deployment.defaults.quality,
-        steps=request.steps or deployment.defaults.steps,
-        guidance_passes=request.guidance_passes,
-        strength=request.strength,
-        partial_images=request.partial_images,
-        frames=request.frames,
-        input_images=request.input_images,
-    )
-
-
-def delivered_work(request: ImageRequest, deployment: Deployment, delivered: Delivered) -> ImageWork:
-    """The work as it came back: counted images, real sizes and usage replace what was asked or assumed."""
-    asked = work(request, deployment)
-    return replace(
-        asked,
-        n=delivered.images,
-        width=delivered.width or asked.width,
-        height=delivered.height or asked.height,
-        quality=delivered.quality or asked.quality,
-        partial_images=_each(delivered.partial_images, delivered.images, asked.partial_images),
-        measured_output_tokens=delivered.output_tokens,
-        measured_gpu_seconds=_gpu_seconds(deployment, delivered),
-    )
-
-
-def _each(partials: int | None, images: int, asked: int) -> int:
-    """Partial images per image, as they came."""
-    return asked if partials is None else -(-partials // max(1, images))
-
-
-def _gpu_seconds(deployment: Deployment, delivered: Delivered) -> float | None:
-    """GPU seconds of the request where its operator's hardware is declared: elsewhere it is only a claim."""
-    hardware, seconds = deployment.hardware, delivered.service_seconds
-    if seconds is None or hardware.gpu is None:
-        return None
-    return seconds * (hardware.num_gpus or 1) / (hardware.batch or 1)
 
 
 def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
@@ -270,22 +292,42 @@ def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
     )
 
 
+def hold_of(route: Route) -> Charge:
+    """What the request would take at one deployment."""
+    return to_hold(route.footprint, route.deployment.price_usd(route.footprint.images))
+
+
+def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
+    """What the answer says that it cost, where its service is known to say that; else the declared price."""
+    stated = dialect_of(route.deployment).stated_cost_usd(delivered.usage or {})
+    return route.deployment.price_usd(delivered.images) if stated is None else stated
+
+
 def settled_footprint(
-    configuration: Configuration, request: ImageRequest, route: Route, delivered: Delivered
-) -> Footprint:
-    """The footprint of what really came back, at the reading by which it was routed."""
+    configuration: Configuration, plan: Plan, route: Route, delivered: Delivered, there: Site | None = None
+) -> Footprint | None:
+    """The footprint of what really came back: at the reading by which it was routed, or `there`, where the
+    service says that it ran in another place. `None` where nothing came that could be priced."""
     deployment, intensity = route.deployment, route.candidate.intensity
-    priced = intensity if intensity is not None and intensity.priced else None
-    done = delivered_work(request, deployment, delivered)
-    return estimate(done, site(deployment, priced), configuration.factors)
+
+    def at(place: Site) -> Footprint | None:
+        return delivered_footprint(plan.request, deployment, delivered, place, configuration.factors)
+
+    if there is None:
+        return at(site(deployment, intensity if intensity is not None and intensity.priced else None))
+    yearly = at(there)
+    intensity = plan.reading(yearly) if yearly is not None else None
+    if intensity is None or not intensity.priced:
+        return yearly
+    g_per_kwh, source = intensity.g_per_kwh, intensity.told
+    return at(replace(there, carbon_intensity_g_per_kwh=g_per_kwh, carbon_intensity_source=source))
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:
-    """A hold in the units people read, by the bound that a budget counts."""
+    """A hold in the units people read, by the bound that a budget counts; without what is not known."""
     return {
         bound: {
-            dimension.field: dimension.shown(amount)
-            for dimension, amount in zip(Dimension, getattr(charge, bound).vector(), strict=True)
+            dimension.field: dimension.shown(amount) for dimension, amount in charge.of(bound).known().items()
         }
-        for bound in ("central", "high")
+        for bound in BOUNDS
     }

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from gateway import telemetry as names
 from gateway.budgets.notices import verdict_log
 from gateway.usage.record import Attempt, Record, encode
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.served_place import ServedPlace
     from gateway.routing.rank import Route
 
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 class Story:
     """What happened to one request so far.
 
-    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client.
+    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client;
+    `retry_of` is the request that it repeats; `served` is where its answer says that it ran.
     """
 
     ask: Ask
@@ -40,7 +44,10 @@ class Story:
     notices: Sequence[str] = ()
     decision: str = "allow"
     downgrade: dict[str, dict[str, Any]] | None = None
+    retry_of: str | None = None
+    reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    served: ServedPlace | None = None
 
     def record(
         self,
@@ -80,8 +87,8 @@ class Story:
                 because=self._because(refused or route.reason),
                 outcome=outcome,
                 status=status,
-                images_requested=request.n,
-                images=request.n if images is None else images,
+                images_requested=route.footprint.images,
+                images=route.footprint.images if images is None else images,
                 size=size or request.size,
                 quality=request.quality,
                 basis=basis,
@@ -90,22 +97,46 @@ class Story:
                 routing=self.plan.ranking.as_json(),
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
+                served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
                 usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
                 retry_count=ask.retry_count,
+                retry_of=self.retry_of,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
                 downgrade=self.downgrade,
+                reroute=self.reroute,
                 warnings=list(shown.warnings),
             )
         )
 
+    def waste(self, place: int, route: Route | None) -> None:
+        """Marks an attempt as one that may have run at a route for nothing; None takes the mark away."""
+        wasted = None
+        if route is not None:
+            footprint = route.footprint
+            wasted = {
+                "energy_wh": footprint.energy_wh.central,
+                "water_ml": footprint.water_ml.central,
+                "carbon_g": footprint.carbon_g.central,
+            }
+            price = route.deployment.price_usd(footprint.images)
+            if price is not None:
+                wasted["cost_usd"] = float(price)
+        self.attempts[place] = structs.replace(self.attempts[place], wasted=wasted)
+
     def _because(self, reason: str) -> list[str]:
-        if self.downgrade is None:
-            return [reason]
-        changes = ", ".join(
-            f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
-            for name, values in self.downgrade.items()
-        )
-        return [f"a budget had no room for the request as it was asked: {changes}", reason]
+        found = []
+        if self.downgrade is not None:
+            changes = ", ".join(
+                f"{name} {values['got']} instead of {values['asked'] or 'the default'}"
+                for name, values in self.downgrade.items()
+            )
+            found.append(f"a budget had no room for the request as it was asked: {changes}")
+        if self.reroute is not None:
+            found.append(
+                f"a budget had no room at deployment {self.reroute['from']}: {self.reroute['to']} takes it"
+            )
+        told = [] if self.served is None else [self.served.because()]
+        return [*found, reason, *told]

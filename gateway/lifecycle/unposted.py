@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from gateway.budgets.amounts import Amounts, Charge
+from gateway.budgets.amounts import Amounts, Charge, Vector
 from gateway.budgets.counter import Bucket, Counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from gateway.budgets.claims import Claim
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +33,31 @@ SUFFIX = ".jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A settlement (`charge` set) or a release (`charge` is `None`) of one hold."""
+    """A settlement (`charge` set) or a release (`charge` is `None`) of one hold.
+
+    `known` says whether it is known what came of the work. `claim` is what its request claims; it stays in
+    memory.
+    """
 
     org: str
     hold: str
     charge: Charge | None
     record: str
     counters: tuple[Counter, ...] = ()
+    known: bool = True
+    claim: Claim | None = None
 
 
 class _Line(msgspec.Struct, array_like=True, frozen=True):
-    """One posting as it stands in the file; a counter is id, budget, start, end (ms) and bound."""
+    """One posting as it stands in the file; a counter is id, budget, start, until (ms), bound."""
 
     org: str
     hold: str
-    charge: tuple[tuple[int, int, int, int], tuple[int, int, int, int]] | None
+    charge: tuple[Vector, Vector] | None
     record: str
     counters: list[tuple[str, str, int, int, str]]
     at_ms: int
+    known: bool = True
 
 
 class UnpostedFile:
@@ -141,17 +150,18 @@ def _line(posting: Posting) -> _Line:
         None if charge is None else (charge.central.vector(), charge.high.vector()),
         posting.record,
         [
-            (one.id, one.budget, one.current.start_ms, one.current.end_ms, one.bound)
+            (one.id, one.budget, one.current.start_ms, one.until(one.current), one.bound)
             for one in posting.counters
         ],
         time.time_ns() // 1_000_000,
+        posting.known,
     )
 
 
 def _posting(line: _Line) -> Posting:
     charge = None
     if line.charge is not None:
-        charge = Charge(Amounts(*line.charge[0]), Amounts(*line.charge[1]))
+        charge = Charge(Amounts.of(line.charge[0]), Amounts.of(line.charge[1]))
     counters = []
     for counter_id, budget, start_ms, end_ms, bound in line.counters:
         bucket = Bucket(start_ms, end_ms)
@@ -166,4 +176,4 @@ def _posting(line: _Line) -> Posting:
                 next=bucket,
             )
         )
-    return Posting(line.org, line.hold, charge, line.record, tuple(counters))
+    return Posting(line.org, line.hold, charge, line.record, tuple(counters), known=line.known)

@@ -26,6 +26,8 @@ class Candidate:
     """A deployment that could do the work, with the footprint the work would have there.
 
     `unavailable` says why it cannot be used now, where that is so; `free` is the free share of its capacity.
+    `left_out` says why it is not asked while others are there (ejected, paused); `late` why it will hardly
+    answer in time. `latency_p95_s` is how long such work takes there, where that is known.
     `expected_carbon_g` and `expected_water_ml` replace the footprint's central values in the order;
     `caution` says why. `yearly` is the footprint at yearly factors, where a reading changed it. `usd` is the
     price of the request. `places` are the residency tags that its location surely has.
@@ -42,6 +44,9 @@ class Candidate:
     usd: float | None = None
     places: frozenset[str] = frozenset()
     intensity: Intensity | None = None
+    left_out: str | None = None
+    late: str | None = None
+    latency_p95_s: float | None = None
 
     @property
     def carbon_g(self) -> float:
@@ -92,6 +97,10 @@ class Route:
             shown["ranked_by_carbon_g"] = candidate.expected_carbon_g
         if candidate.caution is not None:
             shown["caution"] = candidate.caution
+        if self.deployment.concurrency is not None:
+            shown["free_share"] = round(candidate.free, 3)
+        if candidate.latency_p95_s is not None:
+            shown["latency_p95_s"] = candidate.latency_p95_s
         if candidate.intensity is not None:
             shown["signal"] = candidate.intensity.as_json()
         return shown
@@ -99,17 +108,23 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All candidates, usable ones first and best first; `instead` is what other rules would have chosen."""
+    """All candidates, usable ones first and best first; `instead` is what other rules would have chosen.
+
+    `panic`: every usable one is ejected or paused, so that this did not count.
+    """
 
     routes: list[Route]
     objective: str
     instead: Counterfactual | None = field(default=None)
+    panic: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The decision for a record: the objective and the counterfactuals (candidates stand beside it)."""
         shown: dict[str, Any] = {"objective": self.objective}
         if self.instead is not None:
             shown["instead"] = self.instead.as_json()
+        if self.panic:
+            shown["panic"] = True
         return shown
 
 
@@ -128,6 +143,8 @@ def rank(
 
     The usable ones come first: the leader, then the others by the objective. Candidates within `near_tie` of
     the leader share its place, the one with more free capacity first and known places before unknown ones.
+    Those that are ejected are out while anybody is not; those that will hardly answer in time come after the
+    others.
     """
     rules = rules or Rules()
     accepted: list[Candidate] = []
@@ -140,12 +157,21 @@ def rank(
             rejected.append(Route(candidate, why, rejected=True))
     if not accepted:
         return Ranking(rejected, rules.objective)
+    well = [candidate for candidate in accepted if candidate.left_out is None]
+    if well and len(well) < len(accepted):
+        rejected += [Route(one, one.left_out, rejected=True) for one in accepted if one.left_out is not None]
+        accepted = well
     scores = _scores(accepted, candidates, rules)
     order = sorted(range(len(accepted)), key=lambda at: (scores[at], _unsure(accepted[at])))
-    seat = next((at for at in order if accepted[at].deployment.id == incumbent), None)
-    first = leader(scores, seat, rules.min_gain)
+    in_time = [at for at in order if accepted[at].late is None]
+    if in_time and len(in_time) < len(order):
+        order = in_time + [at for at in order if accepted[at].late is not None]
+    else:
+        in_time = order
+    seat = next((at for at in in_time if accepted[at].deployment.id == incumbent), None)
+    first = _leading(scores, in_time, seat, rules.min_gain)
     ceiling = scores[first] * (1 + rules.near_tie)
-    ties = [at for at in order if scores[at] <= ceiling and at != first]
+    ties = [at for at in in_time if scores[at] <= ceiling and at != first]
     if ties:
         ties = sorted([first, *ties], key=lambda at: (-round(accepted[at].free, 1), _unsure(accepted[at])))
         first = ties[0]
@@ -153,7 +179,16 @@ def rank(
     order.insert(0, first)
     sentences = _Sentences(order, accepted, scores, rules, seat)
     routes = [Route(accepted[at], sentences.reason(place, at), scores[at]) for place, at in enumerate(order)]
-    return Ranking(routes + rejected, rules.objective, counterfactual(accepted, routes[0].footprint))
+    instead = counterfactual(accepted, routes[0].footprint)
+    return Ranking(routes + rejected, rules.objective, instead, panic=not well)
+
+
+def _leading(scores: Sequence[float], places: Sequence[int], seat: int | None, min_gain: float) -> int:
+    """The leader among some places, which are in order of their scores."""
+    best = places[0]
+    if seat is None or scores[best] <= scores[seat] * (1 - min_gain):
+        return best
+    return seat
 
 
 def _unsure(candidate: Candidate) -> bool:
@@ -167,8 +202,14 @@ def rejection(candidate: Candidate, rules: Rules) -> str | None:
     if rules.residency and candidate.places.isdisjoint(rules.residency):
         where = ", ".join(sorted(candidate.places)) or "not known for sure"
         return f"residency: must be in {' or '.join(rules.residency)}, the place of processing is {where}"
+    if candidate.late is not None and rules.on_short_deadline == "refuse":
+        return candidate.late
     if rules.unknown_region == "exclude" and candidate.caution is not None:
         return f"its place is not known: {candidate.caution}"
+    return _over_a_cap(candidate, rules)
+
+
+def _over_a_cap(candidate: Candidate, rules: Rules) -> str | None:
     limit = rules.usd_per_image
     if limit is not None:
         if candidate.usd is None:
@@ -176,6 +217,9 @@ def rejection(candidate: Candidate, rules: Rules) -> str | None:
         price = candidate.usd / candidate.footprint.images
         if price > limit:
             return f"price cap: {price:g} USD per image, more than {limit:g}"
+    slowest, latency = rules.latency_p95_s, candidate.latency_p95_s
+    if slowest is not None and latency is not None and latency > slowest:
+        return f"latency cap: 95 of 100 such requests take up to {latency:g} s, more than {slowest:g} s"
     return None
 
 
@@ -191,10 +235,12 @@ def _scores(accepted: Sequence[Candidate], everyone: Sequence[Candidate], rules:
     water = _mean([candidate.fixed.water_ml.central for candidate in everyone])
     prices = [candidate.usd for candidate in everyone if candidate.usd is not None]
     price, dearest = _mean(prices), max(prices, default=0.0)
+    usual = _mean([candidate.latency_p95_s for candidate in everyone if candidate.latency_p95_s is not None])
     return [
         weights.carbon * candidate.carbon_g / carbon
         + weights.water * candidate.water_ml / water
         + (weights.price * (dearest if candidate.usd is None else candidate.usd) / price if price else 0.0)
+        + (weights.latency * (candidate.latency_p95_s or usual) / usual if usual else 0.0)
         for candidate in accepted
     ]
 
@@ -219,16 +265,33 @@ class _Sentences:
         mine, what = self.scores[at], self.rules.objective
         gain = f"{self.rules.min_gain:.0%}"
         if place:
-            first = self.scores[self.order[0]]
-            told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
-            return f"{told}: less than {gain} better, not enough to change" if mine < first else told
-        rival = min(self.scores[other] for other in self.order[1:])
+            return self._behind(at)
+        rival = self._rival()
+        if rival is None:
+            return f"the only one that usually answers in time: {_shown(mine, what)}"
         if rival < mine and at == self.seat:
             return f"kept: {_shown(mine, what)}; the best rival, {_shown(rival, what)}, is not {gain} better"
         if rival < mine:
             return f"as good as equal at {_shown(mine, what)}, with more free capacity"
         name = "carbon at yearly factors" if what == "static" else what
         return f"lowest {name}: {_shown(mine, what)} against {_shown(rival, what)} for the next"
+
+    def _behind(self, at: int) -> str:
+        """Why a candidate is not the first."""
+        mine, what = self.scores[at], self.rules.objective
+        first, late = self.scores[self.order[0]], self.accepted[at].late
+        told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
+        if late is not None and self.accepted[self.order[0]].late is None:
+            return f"{told}; moved back: {late}"
+        gain = f"{self.rules.min_gain:.0%}"
+        return f"{told}: less than {gain} better, not enough to change" if mine < first else told
+
+    def _rival(self) -> float | None:
+        """The best score that stood against the first; candidates moved back for being late did not."""
+        first, *others = self.order
+        if self.accepted[first].late is None:
+            others = [other for other in others if self.accepted[other].late is None]
+        return min((self.scores[other] for other in others), default=None)
 
 
 def _shown(score: float, objective: str) -> str:

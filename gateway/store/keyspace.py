@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 ORGS = "eg:orgs"  # the set of orgs that have a ledger
 SCHEMA = "eg:schema"  # the version of this layout
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 CONSUMER_GROUP = "sql"  # the consumers that copy the streams below into SQL
 
 

@@ -63,10 +63,14 @@ journal = Table(
     Column("central_water_ul", BigInteger, nullable=False),
     Column("central_carbon_ug", BigInteger, nullable=False),
     Column("central_images", BigInteger, nullable=False),
+    Column("central_cost_uusd", BigInteger, nullable=False),
+    Column("central_unpriced", BigInteger, nullable=False),
     Column("high_energy_uwh", BigInteger, nullable=False),
     Column("high_water_ul", BigInteger, nullable=False),
     Column("high_carbon_ug", BigInteger, nullable=False),
     Column("high_images", BigInteger, nullable=False),
+    Column("high_cost_uusd", BigInteger, nullable=False),
+    Column("high_unpriced", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "org", "request_id"),
     Index(None, "org", "hold"),
@@ -104,8 +108,9 @@ journal_rejects = Table(
 
 # One row per request: amounts summed over its journal entries, what its newest record says, the time of its
 # first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
-# `*_low_*` is null where the record's footprint says nothing about a lower bound, `avoided_*` (against an
-# even spread and against the best fixed choice) where the record does not tell.
+# `*_low_*` is null where the record's footprint says nothing about a lower bound, `cost_uusd` where nobody
+# knows what the request cost, `avoided_*` (against an even spread and against the best fixed choice) where
+# the record does not tell.
 requests = Table(
     "requests",
     metadata,
@@ -134,10 +139,12 @@ requests = Table(
     Column("energy_high_uwh", BigInteger, nullable=False),
     Column("water_high_ul", BigInteger, nullable=False),
     Column("carbon_high_ug", BigInteger, nullable=False),
+    Column("cost_uusd", BigInteger),
     Column("avoided_even_ug", BigInteger),
     Column("avoided_fixed_ug", BigInteger),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
+    Column("retry_of", Text),
     ForeignKeyConstraint(
         ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
     ),
@@ -166,6 +173,7 @@ usage_hours = Table(
     Column("requests", BigInteger, nullable=False),
     Column("settled", BigInteger, nullable=False),
     Column("estimated", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
     Column("images", BigInteger, nullable=False),
     Column("energy_uwh", BigInteger, nullable=False),
     Column("water_ul", BigInteger, nullable=False),
@@ -179,6 +187,8 @@ usage_hours = Table(
     Column("energy_lows", BigInteger, nullable=False),
     Column("water_lows", BigInteger, nullable=False),
     Column("carbon_lows", BigInteger, nullable=False),
+    Column("cost_uusd", BigInteger, nullable=False),
+    Column("priced", BigInteger, nullable=False),
     Column("avoided_even_ug", BigInteger, nullable=False),
     Column("avoided_fixed_ug", BigInteger, nullable=False),
     Column("avoided_even_known", BigInteger, nullable=False),
@@ -187,8 +197,8 @@ usage_hours = Table(
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
-# `turn` is that of the newest server from which entries were taken; what was read in an earlier one is not
-# taken any more.
+# `turn` is that of the newest server to which the endings in SQL were brought; what was read in an earlier
+# one is not taken any more.
 ledgers = Table(
     "ledgers",
     metadata,

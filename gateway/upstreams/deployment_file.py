@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.documents import Document, Secret, Section, in_order, read_document, wrong
+from gateway.documents import Document, Secret, Section, in_order, read_document, written, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
+    MAX_IMAGES_PER_RESPONSE,
+    MAX_TEXT_TOKENS,
     Defaults,
     Deployment,
     DeploymentSet,
@@ -24,7 +26,8 @@ from gateway.upstreams.deployments import (
     Location,
     Pin,
 )
-from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName, Weights
+from gateway.upstreams.routing_section import RoutingSection, as_tuple, each_once
+from gateway.upstreams.rules import Rules, SignalKind, Signals, SignalSource, SourceName
 from gateway.yaml_tree import shown
 
 if TYPE_CHECKING:
@@ -51,8 +54,10 @@ NAMED_AREA_SOURCES = frozenset({"carbon-aware-sdk", "watttime"})
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[!-~]{1,200}")
+_API_VERSION = re.compile(r"[0-9A-Za-z.-]{1,40}")
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_BASE_URL = re.compile(r"https?://[!-~]+")
 _ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}")
-_PLACE = re.compile(r"[a-z]{2}")
 _SIZE = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
 
@@ -104,31 +109,27 @@ def _zone(text: str) -> str:
     return text
 
 
+def _api_version(text: str) -> str:
+    if not _API_VERSION.fullmatch(text):
+        raise wrong(f"must be a version such as 2025-04-01-preview (got {shown(text)})")
+    return text
+
+
+def _parameter(text: str) -> str:
+    if not _PARAMETER.fullmatch(text):
+        raise wrong(f"must be the name of a parameter, such as style (got {shown(text)})")
+    return text
+
+
 def _size(text: str) -> str:
     if not _SIZE.fullmatch(text):
         raise wrong(f"must be <width>x<height> in pixels, such as 1024x1024 (got {shown(text)})")
     return text
 
 
-def _place(text: str) -> str:
-    if not _PLACE.fullmatch(text):
-        raise wrong(f"must be eu or a country code such as fr, in lower case (got {shown(text)})")
-    return text
-
-
-def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _once(places: tuple[str, ...]) -> tuple[str, ...]:
-    if not places:
-        raise wrong("must not be empty")
-    if len(set(places)) < len(places):
-        raise wrong("names a place twice")
-    return places
-
-
 Word = Annotated[str, Field(min_length=1, max_length=100)]
+ModelName = Annotated[str, AfterValidator(_model_name), written(_MODEL)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), written(_BASE_URL)]
 
 
 class LocationSection(Section):
@@ -136,7 +137,7 @@ class LocationSection(Section):
 
     provider: Word | None = None
     region: Word | None = None
-    zone: Annotated[str, AfterValidator(_zone)] | None = None
+    zone: Annotated[str, AfterValidator(_zone), written(_ZONE)] | None = None
     pin: Pin = "unknown"
 
 
@@ -155,7 +156,7 @@ class DefaultsSection(Section):
     """What the server does when a request leaves a value open."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    size: Annotated[str, AfterValidator(_size)] | None = None
+    size: Annotated[str, AfterValidator(_size), written(_SIZE)] | None = None
     quality: Word | None = None
 
 
@@ -176,18 +177,22 @@ class DeploymentSection(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"timeouts"})
 
-    id: Annotated[str, AfterValidator(_id)]
+    id: Annotated[str, AfterValidator(_id), written(_ID)]
     model: Annotated[
-        tuple[Annotated[str, AfterValidator(_model_name)], ...],
-        BeforeValidator(_names),
+        tuple[ModelName, ...],
+        BeforeValidator(
+            _names, json_schema_input_type=ModelName | Annotated[list[ModelName], Field(min_length=1)]
+        ),
         AfterValidator(_distinct),
     ]
-    base_url: Annotated[str, AfterValidator(_base_url)]
+    base_url: BaseUrl
     api_key: Secret | None = None
-    upstream_model: Annotated[str, AfterValidator(_model_name)] | None = None
+    upstream_model: ModelName | None = None
     dialect: DialectName = "openai"
-    api_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,40}$")] | None = None
-    drop_params: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], ...] = ()
+    api_version: Annotated[str, AfterValidator(_api_version), written(_API_VERSION)] | None = None
+    drop_params: Annotated[
+        tuple[Annotated[str, AfterValidator(_parameter), written(_PARAMETER)], ...], BeforeValidator(as_tuple)
+    ] = ()
     location: LocationSection = LocationSection()
     hardware: HardwareSection = HardwareSection()
     defaults: DefaultsSection = DefaultsSection()
@@ -195,39 +200,11 @@ class DeploymentSection(Section):
     price: PriceSection = PriceSection()
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
-
-
-class CapsSection(Section):
-    """Limits that no gain in carbon or water overrides."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
-
-    usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
-
-
-class WeightsSection(Section):
-    """Shares of the weighted objective."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"latency"})
-
-    carbon: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    water: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    price: Annotated[float, Field(ge=0, le=1000)] = 0.0
-
-
-class RoutingSection(Section):
-    """How one deployment is chosen among interchangeable ones."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"retries", "defer"})
-
-    objective: Literal["carbon", "water", "weighted", "static"] = "carbon"
-    weights: WeightsSection | None = None
-    caps: CapsSection = CapsSection()
-    residency: Annotated[
-        tuple[Annotated[str, AfterValidator(_place)], ...], BeforeValidator(_listed), AfterValidator(_once)
-    ] = ()
-    min_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
+    image_model: Annotated[str, AfterValidator(_model_name)] | None = None
+    image_deployment: Annotated[str, AfterValidator(_model_name)] | None = None
+    max_images_per_response: Annotated[int, Field(ge=1, le=100)] = MAX_IMAGES_PER_RESPONSE
+    max_text_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = MAX_TEXT_TOKENS
+    text: Literal["refuse", "allow"] = "refuse"
 
 
 class SourceSection(Section):
@@ -235,11 +212,13 @@ class SourceSection(Section):
 
     provider: SourceName
     zones: Annotated[
-        tuple[Annotated[str, AfterValidator(_zone)], ...], BeforeValidator(_listed), AfterValidator(_once)
+        tuple[Annotated[str, AfterValidator(_zone), written(_ZONE)], ...],
+        BeforeValidator(as_tuple),
+        AfterValidator(each_once),
     ] = ()
     area: Word | None = None
     key: Secret | None = None
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    base_url: BaseUrl | None = None
 
 
 class SignalsSection(Section):
@@ -248,7 +227,7 @@ class SignalsSection(Section):
     later: ClassVar[frozenset[str]] = frozenset({"stale", "hydro_ewif_l_per_kwh"})
 
     kind: SignalKind = "average-lifecycle"
-    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_listed)] = ()
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(as_tuple)] = ()
     history: Word | None = None
 
 
@@ -284,12 +263,14 @@ def load_deployments(
         if gpu is not None and known_gpu is not None and not known_gpu(gpu):
             message = f"there are no factors for GPU {shown(gpu)}"
             problems.append(document.problem(("deployments", index, "hardware", "gpu"), message))
-    problems += _needless_weights(document) + _source_problems(document)
+    for location, message in document.content.routing.contradictions():
+        problems.append(document.problem(("routing", *location), message))
+    problems += _source_problems(document)
     if problems:
         raise ConfigError(in_order(problems))
     return DeploymentSet(
         deployments=tuple(_deployment(section) for section in document.content.deployments),
-        rules=_rules(document.content.routing),
+        rules=document.content.routing.rules(),
         version=f"sha256:{document.digest}",
         signals=_signals(document.content.signals, path.parent),
     )
@@ -319,28 +300,6 @@ def _repeated_ids(document: Document[DeploymentFile]) -> list[Problem]:
         else:
             first[section.id] = document.line_of(location)
     return problems
-
-
-def _needless_weights(document: Document[DeploymentFile]) -> list[Problem]:
-    routing = document.content.routing
-    if routing.weights is None:
-        return []
-    if routing.objective != "weighted":
-        return [document.problem(("routing", "weights"), "has no meaning without 'objective: weighted'")]
-    if not any(dict(routing.weights).values()):
-        return [document.problem(("routing", "weights"), "must not all be 0")]
-    return []
-
-
-def _rules(section: RoutingSection) -> Rules:
-    return Rules(
-        objective=section.objective,
-        weights=Weights(**dict(section.weights)) if section.weights is not None else Weights(),
-        usd_per_image=section.caps.usd_per_image,
-        residency=section.residency,
-        min_gain=section.min_gain,
-        unknown_region=section.unknown_region,
-    )
 
 
 def _source_problems(document: Document[DeploymentFile]) -> list[Problem]:
@@ -382,4 +341,9 @@ def _deployment(section: DeploymentSection) -> Deployment:
         usd_per_image=section.price.usd_per_image,
         on_disconnect=section.on_disconnect,
         unknown_params=section.unknown_params,
+        image_model=section.image_model,
+        image_deployment=section.image_deployment,
+        max_images_per_response=section.max_images_per_response,
+        max_text_tokens=section.max_text_tokens,
+        text=section.text,
     )

@@ -30,12 +30,17 @@ class Unreadable(EcogateError):
 
 
 class Amounts(NamedTuple):
-    """What an entry adds, in the ledger's integers and in the order in which its scripts write them."""
+    """What an entry adds, in the ledger's integers and in the order in which its scripts write them.
+
+    `unpriced` counts charges whose cost nobody knows: while it is not 0, `cost_uusd` lacks something.
+    """
 
     energy_uwh: int
     water_ul: int
     carbon_ug: int
     images: int
+    cost_uusd: int
+    unpriced: int
 
     def plus(self, other: Amounts) -> Amounts:
         return Amounts(*(mine + its for mine, its in zip(self, other, strict=True)))
@@ -44,7 +49,7 @@ class Amounts(NamedTuple):
         return Amounts(*(mine - its for mine, its in zip(self, other, strict=True)))
 
 
-NOTHING = Amounts(0, 0, 0, 0)
+NOTHING = Amounts(0, 0, 0, 0, 0, 0)
 
 
 class Posting(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -143,7 +148,7 @@ def _integer(fields: Mapping[bytes, bytes], name: str) -> int:
 def _amounts(fields: Mapping[bytes, bytes], name: str) -> Amounts:
     parts = _raw(fields, name).split(b" ")
     if len(parts) != len(Amounts._fields) or any(INTEGER.fullmatch(part) is None for part in parts):
-        msg = f"{name} is not four integers"
+        msg = f"{name} is not six integers"
         raise Unreadable(msg)
     amounts = [int(part) for part in parts]
     if any(abs(amount) > MAX_STORED for amount in amounts):

@@ -18,6 +18,7 @@ from gateway.store.tables import requests
 from gateway.usage.entries import Amounts
 from gateway.usage.filters import storable
 from gateway.usage.record import Record, decode
+from gateway.usage.storing import charged
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row
@@ -63,7 +64,7 @@ def read_request(row: Row[Any], entries: tuple[StoredEntry, ...] = ()) -> Stored
         id=row.id,
         at_ms=row.at_ms,
         updated_at_ms=row.updated_at_ms,
-        charge=Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images),
+        charge=charged(row),
         record=decode(row.record),
         entries=entries,
     )
@@ -74,10 +75,8 @@ def read_entry(row: Row[Any]) -> StoredEntry:
     return StoredEntry(
         kind=row.kind,
         at_ms=row.at_ms,
-        central=Amounts(
-            row.central_energy_uwh, row.central_water_ul, row.central_carbon_ug, row.central_images
-        ),
-        high=Amounts(row.high_energy_uwh, row.high_water_ul, row.high_carbon_ug, row.high_images),
+        central=Amounts(*(getattr(row, f"central_{name}") for name in Amounts._fields)),
+        high=Amounts(*(getattr(row, f"high_{name}") for name in Amounts._fields)),
     )
 
 

@@ -26,16 +26,18 @@ AMOUNTS = (
     *("energy_uwh", "water_ul", "carbon_ug"),
     *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
     *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
-    *("avoided_even_ug", "avoided_fixed_ug"),
+    *("cost_uusd", "avoided_even_ug", "avoided_fixed_ug"),
 )
 KNOWN = {
+    "retries": "retry_of",
     "energy_lows": "energy_low_uwh",
     "water_lows": "water_low_ul",
     "carbon_lows": "carbon_low_ug",
+    "priced": "cost_uusd",
     "avoided_even_known": "avoided_even_ug",
     "avoided_fixed_known": "avoided_fixed_ug",
 }
-"""Counts of the requests that have an amount which others may lack."""
+"""Counts of the requests that have what others may lack."""
 SUMS = ("requests", "settled", "estimated", "images", *AMOUNTS, *KNOWN)
 
 Cell = tuple[Any, ...]

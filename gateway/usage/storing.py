@@ -22,12 +22,12 @@ from gateway.usage.endings import Ended
 from gateway.usage.entries import JOURNAL, Amounts
 from gateway.usage.record import Record, decode
 from gateway.usage.rollup import move
-from gateway.usage.turns import begin_turn
+from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import RowMapping, Select
+    from sqlalchemy import Row, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.store.sql import Database
@@ -66,8 +66,8 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
     error for a value that it does not take; then nothing is stored.
     """
     async with database.writing() as connection:
-        await begin_turn(database, connection, org, turn)
-        fresh = await _counting(connection, org, await _unknown(connection, org, entries))
+        await in_turn(database, connection, org, turn)
+        fresh = await _counting(connection, org, await _unknown(connection, org, entries, turn))
         if not fresh:
             return 0
         await connection.execute(journal.insert(), [_journal_row(entry) for entry in fresh])
@@ -75,7 +75,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
         if posted:
             await connection.execute(postings.insert(), posted)
         before = await _stored(connection, org, {entry.request_id for entry in fresh})
-        known = {row["id"]: _request(row) for row in before}
+        known = {row.id: _request(row) for row in before}
         for entry in fresh:
             so_far = known.get(entry.request_id)
             known[entry.request_id] = _first(entry) if so_far is None else so_far.with_entry(entry)
@@ -85,7 +85,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
         await connection.execute(
             insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
         )
-        await move(database, connection, before, rows)
+        await move(database, connection, [row._asdict() for row in before], rows)
     return len(fresh)
 
 
@@ -105,6 +105,12 @@ async def store_reject(
         await connection.execute(database.insert(journal_rejects).values(row).on_conflict_do_nothing())
 
 
+def charged(row: Row[Any]) -> Amounts:
+    """What a row of `requests` was charged, by central estimates."""
+    unpriced = int(row.cost_uusd is None)
+    return Amounts(row.energy_uwh, row.water_ul, row.carbon_ug, row.images, row.cost_uusd or 0, unpriced)
+
+
 def with_record() -> Select[Any]:
     """A query for requests, each with the text of its newest record as `record`."""
     newest = (
@@ -115,12 +121,25 @@ def with_record() -> Select[Any]:
     return select(requests, journal.c.record).join(journal, newest)
 
 
-async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
-    query = select(journal.c.stream, journal.c.entry_id).where(
-        journal.c.org == org, journal.c.entry_id.in_([entry.entry_id for entry in entries])
+async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry], turn: str) -> list[Entry]:
+    """Those that are not stored; two servers may have given one id, which then gets the turn behind it."""
+    query = select(journal.c.stream, journal.c.entry_id, journal.c.hold).where(
+        journal.c.org == org,
+        journal.c.entry_id.in_([one for entry in entries for one in (entry.entry_id, _other(entry, turn))]),
     )
-    stored = {(row.stream, row.entry_id) for row in await connection.execute(query)}
-    return [entry for entry in entries if (entry.stream, entry.entry_id) not in stored]
+    stored = {(row.stream, row.entry_id): row.hold for row in await connection.execute(query)}
+    unknown = []
+    for entry in entries:
+        hold = stored.get((entry.stream, entry.entry_id))
+        if hold is None:
+            unknown.append(entry)
+        elif hold != entry.hold and (entry.stream, _other(entry, turn)) not in stored:
+            unknown.append(replace(entry, entry_id=_other(entry, turn)))
+    return unknown
+
+
+def _other(entry: Entry, turn: str) -> str:
+    return f"{entry.entry_id}@{turn}"
 
 
 async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
@@ -157,9 +176,9 @@ async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Ent
     return counting
 
 
-async def _stored(connection: AsyncConnection, org: str, ids: set[str]) -> Sequence[RowMapping]:
+async def _stored(connection: AsyncConnection, org: str, ids: set[str]) -> Sequence[Row[Any]]:
     query = with_record().where(requests.c.org == org, requests.c.id.in_(ids))
-    rows: Sequence[RowMapping] = (await connection.execute(query)).mappings().all()
+    rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
     return rows
 
 
@@ -174,14 +193,16 @@ def _first(entry: Entry) -> Request:
     )
 
 
-def _request(row: RowMapping) -> Request:
+def _request(row: Row[Any]) -> Request:
     return Request(
-        at_ms=row["at_ms"],
-        updated_at_ms=row["updated_at_ms"],
-        central=Amounts(row["energy_uwh"], row["water_ul"], row["carbon_ug"], row["images"]),
-        high=Amounts(row["energy_high_uwh"], row["water_high_ul"], row["carbon_high_ug"], row["images"]),
-        record=decode(row["record"]),
-        record_entry=(row["record_stream"], row["record_entry_id"]),
+        at_ms=row.at_ms,
+        updated_at_ms=row.updated_at_ms,
+        central=charged(row),
+        high=charged(row)._replace(
+            energy_uwh=row.energy_high_uwh, water_ul=row.water_high_ul, carbon_ug=row.carbon_high_ug
+        ),
+        record=decode(row.record),
+        record_entry=(row.record_stream, row.record_entry_id),
     )
 
 
@@ -213,10 +234,12 @@ def _request_row(request: Request) -> dict[str, Any]:
         "energy_high_uwh": high.energy_uwh,
         "water_high_ul": high.water_ul,
         "carbon_high_ug": high.carbon_ug,
+        "cost_uusd": None if central.unpriced else central.cost_uusd,
         "avoided_even_ug": avoided_ug(record, "even_spread", central.carbon_ug),
         "avoided_fixed_ug": avoided_ug(record, "best_fixed", central.carbon_ug),
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
+        "retry_of": record.retry_of,
     }
 
 
@@ -249,10 +272,7 @@ def _journal_row(entry: Entry) -> dict[str, Any]:
         "record": entry.record_text,
     }
     for bound, amounts in (("central", entry.central), ("high", entry.high)):
-        row[f"{bound}_energy_uwh"] = amounts.energy_uwh
-        row[f"{bound}_water_ul"] = amounts.water_ul
-        row[f"{bound}_carbon_ug"] = amounts.carbon_ug
-        row[f"{bound}_images"] = amounts.images
+        row |= {f"{bound}_{name}": amount for name, amount in amounts._asdict().items()}
     return row
 
 

@@ -62,8 +62,9 @@ class Avoided:
 class UsageRow:
     """The usage of one group in one bucket, from `start_ms` to `end_ms`, UTC epoch milliseconds.
 
-    Of all `requests`, `refused` were denied by a budget; `settled` and `estimated` took something, and say
-    whether the amounts come from what came back.
+    Of all `requests`, `refused` were denied by a budget and `retries` repeated an earlier one. `settled` and
+    `estimated` took something, and say whether the amounts come from what came back. `cost_uusd` is None
+    where the cost of one of them is not known; `unpriced` counts those.
     """
 
     start_ms: int
@@ -71,12 +72,15 @@ class UsageRow:
     group: dict[str, str | None]
     requests: int
     refused: int
+    retries: int
     settled: int
     estimated: int
     images: int
     energy_uwh: Sum
     water_ul: Sum
     carbon_ug: Sum
+    cost_uusd: int | None
+    unpriced: int
     avoided_even: Avoided
     avoided_fixed: Avoided
 
@@ -151,9 +155,12 @@ def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
         group={name: row[f"group_{n}"] for n, name in enumerate(question.group_by)},
         requests=count,
         refused=number["refused"],
+        retries=number["retries"],
         settled=number["settled"],
         estimated=number["estimated"],
         images=number["images"],
+        cost_uusd=number["cost_uusd"] if number["priced"] == count else None,
+        unpriced=count - number["priced"],
         avoided_even=Avoided(number["avoided_even_ug"], number["avoided_even_known"]),
         avoided_fixed=Avoided(number["avoided_fixed_ug"], number["avoided_fixed_known"]),
         **sums,

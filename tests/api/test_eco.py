@@ -94,6 +94,7 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
             "group": {},
             "requests": 1,
             "refused": 0,
+            "retries": 0,
             "images": 2,
             "energy_wh": 2.0,
             "energy_wh_range": {"low": 1.0, "high": 4.0},
@@ -101,6 +102,8 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
             "water_ml_range": {"low": 2.0, "high": 8.0},
             "carbon_g": 1.0,
             "carbon_g_range": {"low": 0.5, "high": 2.0},
+            "cost_usd": 0.08,
+            "unpriced_requests": 0,
             "avoided_carbon_g": None,
             "avoided": {
                 "even_spread": {"carbon_g": None, "known_requests": 0},
@@ -179,7 +182,13 @@ async def test_a_request_is_shown_with_its_provenance(eco: EcoSide) -> None:
         "labels": {"project": "spring"},
     }
     assert answer["footprint"]["energy_wh"] == {"low": 1.0, "central": 2.0, "high": 4.0}
-    assert answer["charge"] == {"energy_wh": 2.0, "water_ml": 4.0, "carbon_g": 1.0, "images": 2}
+    assert answer["charge"] == {
+        "energy_wh": 2.0,
+        "water_ml": 4.0,
+        "carbon_g": 1.0,
+        "images": 2,
+        "cost_usd": 0.08,
+    }
     assert answer["sources"] == ["gpu-h100", "grid-se"]
     [entry] = answer["entries"]
     assert (entry["kind"], entry["high"]["energy_wh"]) == ("commit", 4.0)
@@ -275,7 +284,8 @@ async def spend(
     """Settle 2 Wh, 4 mL, 1 g and 2 images for somebody, and hold as much again."""
     subject = eco.subjects[who]
     charge = Charge(
-        central=Amounts(2_000_000, 4_000, 1_000_000, 2), high=Amounts(3_000_000, 8_000, 2_000_000, 2)
+        central=Amounts(2_000_000, 4_000, 1_000_000, 2, 80_000),
+        high=Amounts(3_000_000, 8_000, 2_000_000, 2, 80_000),
     )
     seconds, _ = await eco.redis.time()
     matched = counters_for(

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Amounts, Charge, Dimension
+from gateway.budgets.amounts import FIGURES, Amounts, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter
 from gateway.budgets.wire import OrgKeys
 from gateway.store.keyspace import journal_key, org_key
@@ -27,15 +27,25 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def amounts(energy: int = 0, water: int = 0, carbon: int = 0, images: int = 1) -> Amounts:
-    return Amounts(energy, water, carbon, images)
+def amounts(
+    energy: int = 0, water: int = 0, carbon: int = 0, images: int = 1, cost: int | None = 0
+) -> Amounts:
+    return Amounts(energy, water, carbon, images, cost)
 
 
-def charge(energy: int = 0, water: int = 0, carbon: int = 0, images: int = 1, *, high: int = 2) -> Charge:
-    """A charge whose high bound is `high` times its central one."""
+def charge(
+    energy: int = 0,
+    water: int = 0,
+    carbon: int = 0,
+    images: int = 1,
+    *,
+    cost: int | None = 0,
+    high: int = 2,
+) -> Charge:
+    """A charge whose high bound is `high` times its central one, at the same cost."""
     return Charge(
-        central=Amounts(energy, water, carbon, images),
-        high=Amounts(high * energy, high * water, high * carbon, images),
+        central=Amounts(energy, water, carbon, images, cost),
+        high=Amounts(high * energy, high * water, high * carbon, images, cost),
     )
 
 
@@ -87,7 +97,7 @@ async def stored(redis: Redis, counter: Counter, org: str = ORG) -> dict[str, in
 async def end_lease(redis: Redis, *hold_ids: str, org: str = ORG) -> None:
     """Let the leases of these holds be over."""
     for hold_id in hold_ids:
-        await redis.zadd(OrgKeys(org).open_holds, {hold_id: now_ms() - 1}, xx=True)
+        await redis.zadd(OrgKeys(org).open_holds, {hold_id: 1}, xx=True)
 
 
 async def everything(redis: Redis) -> dict[str, Any]:
@@ -96,8 +106,8 @@ async def everything(redis: Redis) -> dict[str, Any]:
 
 
 def posted(journaled: Sequence[dict[str, str]], counter: Counter) -> list[int]:
-    """What the journal charged to the counter's current bucket, by dimension."""
-    total = [0, 0, 0, 0]
+    """What the journal charged to the counter's current bucket, by figure."""
+    total = [0] * len(FIGURES)
     for entry in journaled:
         for counter_id, start_ms, bound in json.loads(entry["counters"]):
             if (counter_id, start_ms) == (counter.id, counter.current.start_ms):

@@ -11,6 +11,7 @@ from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
 from gateway.store.sql import open_database
 from gateway.usage.archive import Archive, CounterBucket
+from gateway.usage.entries import Amounts
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.budgets.ledger_builders import ORG, charge, counter
@@ -58,7 +59,9 @@ async def test_a_ledger_in_order_is_exact_wherever_its_entries_are(
     assert (in_stream.differences, in_both.differences) == ((), ())
     assert (in_stream.open_holds, in_both.open_holds) == (2, 1)
     assert in_both.counters == 2
-    assert (await archive.spent(ORG))[CounterBucket(TEAM.id, TEAM.current.start_ms)].amounts == (14, 0, 0, 1)
+    assert (await archive.spent(ORG))[CounterBucket(TEAM.id, TEAM.current.start_ms)].amounts == Amounts(
+        14, 0, 0, 1, 0, 0
+    )
     assert await archive.orgs() == [ORG]
 
 
@@ -70,7 +73,7 @@ async def test_a_changed_counter_is_named_with_both_figures(
 
     found = await audit(redis, Archive(database), ORG)
 
-    rows = {(row.what, row.dimension.value, row.stored, row.expected) for row in found.differences}
+    rows = {(row.what, row.figure, row.stored, row.expected) for row in found.differences}
     assert rows == {("spent", "energy", 12, 7), ("held", "images", 1, 2)}
     assert {row.counter for row in found.differences} == {MONTH.id}
 

@@ -45,7 +45,7 @@ async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) 
 async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, redis: Redis) -> None:
     budget = counter(energy=100, water=50)
 
-    answer = await held(ledger, "h1", charge(60, 20, 7, 2), budget)
+    answer = await held(ledger, "h1", charge(60, 20, 7, 2, cost=30), budget)
 
     assert (answer.candidate, answer.replay) == (0, False)
     assert {room.dimension: room.available for room in answer.available} == {"energy": 40, "water": 30}
@@ -54,10 +54,14 @@ async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, re
         "s2": 0,
         "s3": 0,
         "s4": 0,
+        "s5": 0,
+        "s6": 0,
         "h1": 60,
         "h2": 20,
         "h3": 7,
         "h4": 2,
+        "h5": 30,
+        "h6": 0,
     }
 
 

@@ -50,18 +50,18 @@ async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
     fields = await stored(redis, BUDGET)
-    return [fields[f"s{d}"] for d in range(1, 5)], [fields[f"h{d}"] for d in range(1, 5)]
+    return [fields[f"s{d}"] for d in range(1, 7)], [fields[f"h{d}"] for d in range(1, 7)]
 
 
 async def test_an_expired_hold_is_charged_as_held_where_it_was_sent(ledger: Ledger, redis: Redis) -> None:
     await expired(ledger, redis, sent=True)
 
-    assert await spent_and_held(redis) == ([40, 4, 5, 2], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([40, 4, 5, 2, 0, 0], [0] * 6)
     (entry,) = await journal(redis)
     assert (entry["kind"], entry["central"], entry["high"], entry["record"]) == (
         "expire",
-        "40 4 5 2",
-        "80 8 10 2",
+        "40 4 5 2 0 0",
+        "80 8 10 2 0 0",
         SENT_RECORD,
     )
 
@@ -69,9 +69,9 @@ async def test_an_expired_hold_is_charged_as_held_where_it_was_sent(ledger: Ledg
 async def test_an_expired_hold_that_was_never_sent_is_void(ledger: Ledger, redis: Redis) -> None:
     await expired(ledger, redis, sent=False)
 
-    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([0] * 6, [0] * 6)
     (entry,) = await journal(redis)
-    assert (entry["kind"], entry["central"], entry["record"]) == ("release", "0 0 0 0", RECORD)
+    assert (entry["kind"], entry["central"], entry["record"]) == ("release", "0 0 0 0 0 0", RECORD)
 
 
 async def test_a_hold_is_not_expired_before_its_lease_is_over(ledger: Ledger, redis: Redis) -> None:
@@ -117,7 +117,7 @@ async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:
     await asyncio.sleep(0.6)
 
     assert await ledger.expire_due() == 1
-    assert (await spent_and_held(redis))[1] == [20, 0, 0, 2]
+    assert (await spent_and_held(redis))[1] == [20, 0, 0, 2, 0, 0]
     assert [entry["hold"] for entry in await journal(redis)] == ["left"]
 
 
@@ -157,10 +157,10 @@ async def test_a_late_settlement_posts_only_the_signed_difference(
     entry = (await journal(redis))[-1]
     assert (entry["kind"], entry["central"], entry["high"]) == (
         "late",
-        f"{actual - 40} 0 1 0",
-        f"{2 * (actual - 40)} 0 2 0",
+        f"{actual - 40} 0 1 0 0 0",
+        f"{2 * (actual - 40)} 0 2 0 0 0",
     )
-    assert await spent_and_held(redis) == ([actual, 4, 6, 2], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([actual, 4, 6, 2, 0, 0], [0] * 6)
     assert (await stored(redis, BUDGET)).get("o1", 0) == max(0, actual - 40)
 
 
@@ -172,8 +172,8 @@ async def test_a_late_release_takes_back_what_the_expiry_charged(ledger: Ledger,
 
     assert (released.kind, released.charge) == ("late", charge(images=0))
     assert (again.kind, again.first) == ("duplicate", "late")
-    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
-    assert posted(await journal(redis), BUDGET) == [0, 0, 0, 0]
+    assert await spent_and_held(redis) == ([0] * 6, [0] * 6)
+    assert posted(await journal(redis), BUDGET) == [0] * 6
 
 
 async def test_settling_what_an_expiry_voided_changes_nothing(ledger: Ledger, redis: Redis) -> None:
@@ -182,7 +182,7 @@ async def test_settling_what_an_expiry_voided_changes_nothing(ledger: Ledger, re
     settled = await ledger.settle(ORG, "h1", charge(30), RECORD)
 
     assert (settled.kind, settled.first) == ("duplicate", "release")
-    assert (await spent_and_held(redis))[0] == [0, 0, 0, 0]
+    assert (await spent_and_held(redis))[0] == [0] * 6
 
 
 async def test_a_lost_hold_is_dropped_from_the_open_ones(ledger: Ledger, redis: Redis) -> None:
@@ -217,4 +217,4 @@ async def test_many_reapers_expire_a_hold_once(ledger: Ledger, redis: Redis) -> 
     await end_lease(redis, "h1")
 
     assert sum(await asyncio.gather(*(ledger.expire_due() for _ in range(10)))) == 1
-    assert (await spent_and_held(redis))[0] == [40, 4, 5, 2]
+    assert (await spent_and_held(redis))[0] == [40, 4, 5, 2, 0, 0]

@@ -307,3 +307,26 @@ async def test_a_counter_that_is_not_enforced_counts_and_reports_but_refuses_not
     assert (row.counter.id, row.limit, row.used, row.held, row.requested) == (watched.id, 1, 0, 1, 2)
     assert [row.counter.id for row in third.rows] == [firm.id]
     assert (await stored(redis, watched))["h4"] == 3
+
+
+async def test_what_costs_nobody_knows_how_much_does_not_fit_a_limit_of_cost(ledger: Ledger) -> None:
+    costly, free = counter("costly", cost=100), counter("free", energy=10)
+
+    (row,) = await denied(ledger, "h1", charge(1, cost=None), costly, free)
+    kept = await ledger.reserve(ORG, "h2", [charge(1, cost=None), charge(1, cost=100)], [costly], RECORD)
+
+    assert (row.counter.budget, row.dimension, row.limit) == ("costly", Dimension.COST, 100)
+    assert (row.used, row.held, row.requested) == (0, 0, None)
+    assert isinstance(kept, Held)
+    assert (kept.candidate, kept.available[0].available) == (1, 0)
+    await held(ledger, "h3", charge(1, cost=None), free)
+
+
+async def test_the_room_of_a_cost_is_unknown_while_the_window_has_charges_of_unknown_cost(
+    ledger: Ledger,
+) -> None:
+    await held(ledger, "h1", charge(1, cost=None), counter())
+
+    limited = await held(ledger, "h2", charge(1, cost=3), counter(cost=10, energy=9))
+
+    assert {room.dimension: room.available for room in limited.available} == {"energy": 7}

@@ -54,7 +54,7 @@ async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
     fields = await stored(redis, BUDGET)
-    return [fields[f"s{d}"] for d in range(1, 5)], [fields[f"h{d}"] for d in range(1, 5)]
+    return [fields[f"s{d}"] for d in range(1, 7)], [fields[f"h{d}"] for d in range(1, 7)]
 
 
 async def test_settling_charges_what_came_and_frees_what_was_held(ledger: Ledger, redis: Redis) -> None:
@@ -66,9 +66,9 @@ async def test_settling_charges_what_came_and_frees_what_was_held(ledger: Ledger
         charge(40, 4, 5, 2),
     )
     assert settled.overrun == charge(0, images=0)
-    assert await spent_and_held(redis) == ([30, 3, 4, 1], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([30, 3, 4, 1, 0, 0], [0] * 6)
     high = await stored(redis, HIGH)
-    assert [high[f"s{d}"] for d in range(1, 5)] == [60, 6, 8, 1]
+    assert [high[f"s{d}"] for d in range(1, 7)] == [60, 6, 8, 1, 0, 0]
     assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
 
 
@@ -86,8 +86,8 @@ async def test_a_settlement_is_journaled_with_both_bounds_and_its_counters(
     assert entry == {
         "kind": "commit",
         "hold": "h1",
-        "central": "30 3 4 1",
-        "high": "60 6 8 1",
+        "central": "30 3 4 1 0 0",
+        "high": "60 6 8 1 0 0",
         "record": ACTUAL_RECORD,
     }
 
@@ -97,7 +97,7 @@ async def test_a_charge_beyond_the_hold_is_posted_in_full_and_noted_as_overrun(
 ) -> None:
     settled = await ledger.settle(ORG, "h1", charge(130, 4, 3, 5), RECORD)
 
-    assert settled.overrun.central.vector() == (90, 0, 0, 3)
+    assert settled.overrun.central.vector() == (90, 0, 0, 3, 0, 0)
     fields = await stored(redis, BUDGET)
     assert {name: fields.get(name) for name in ("s1", "o1", "o2", "o3", "o4")} == {
         "s1": 130,
@@ -144,19 +144,19 @@ async def test_many_settlements_at_once_charge_once(ledger: Ledger, redis: Redis
     answers = await asyncio.gather(*(ledger.settle(ORG, "h1", charge(30), RECORD) for _ in range(20)))
 
     assert sorted(answer.kind for answer in answers) == ["commit"] + ["duplicate"] * 19
-    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
+    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1, 0, 0]
 
 
 async def test_releasing_frees_and_charges_nothing_but_stays_reviewable(ledger: Ledger, redis: Redis) -> None:
     released = await ledger.release(ORG, "h1", ACTUAL_RECORD)
 
     assert (released.kind, released.charge) == ("release", charge(images=0))
-    assert await spent_and_held(redis) == ([0, 0, 0, 0], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([0] * 6, [0] * 6)
     (entry,) = await journal(redis)
     assert (entry["kind"], entry["central"], entry["high"], entry["record"]) == (
         "release",
-        "0 0 0 0",
-        "0 0 0 0",
+        "0 0 0 0 0 0",
+        "0 0 0 0 0 0",
         ACTUAL_RECORD,
     )
 
@@ -180,7 +180,7 @@ async def test_a_release_before_its_reserve_arrives_keeps_it_from_holding(
 
     with pytest.raises(HoldGone):
         await ledger.reserve(ORG, "given-up", [charge(1)], [BUDGET], RECORD)
-    assert (await spent_and_held(redis))[1] == [40, 4, 5, 2]
+    assert (await spent_and_held(redis))[1] == [40, 4, 5, 2, 0, 0]
 
 
 async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis: Redis) -> None:
@@ -189,7 +189,7 @@ async def test_releasing_a_settled_hold_takes_nothing_back(ledger: Ledger, redis
     released = await ledger.release(ORG, "h1", RECORD)
 
     assert (released.kind, released.first, released.charge) == ("duplicate", "commit", charge(30))
-    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1]
+    assert (await spent_and_held(redis))[0] == [30, 0, 0, 1, 0, 0]
 
 
 async def lose_counters_and_holds(redis: Redis) -> None:
@@ -206,8 +206,8 @@ async def test_a_hold_that_the_store_lost_is_charged_as_an_orphan(ledger: Ledger
 
     assert (settled.kind, settled.charge) == ("orphan", charge(30, 3, 4, 1))
     assert (again.kind, again.first) == ("duplicate", "orphan")
-    assert await spent_and_held(redis) == ([30, 3, 4, 1], [0, 0, 0, 0])
-    assert posted(await journal(redis), HIGH) == [60, 6, 8, 1]
+    assert await spent_and_held(redis) == ([30, 3, 4, 1, 0, 0], [0] * 6)
+    assert posted(await journal(redis), HIGH) == [60, 6, 8, 1, 0, 0]
     assert all(ttl > HOUR_MS for ttl in [await redis.pttl(key) for key in await counter_keys(redis)])
 
 
@@ -231,7 +231,7 @@ async def test_what_is_held_never_falls_below_zero(ledger: Ledger, redis: Redis)
 
     await ledger.settle(ORG, "h1", charge(30), RECORD)
 
-    assert await spent_and_held(redis) == ([30, 0, 0, 1], [0, 0, 0, 0])
+    assert await spent_and_held(redis) == ([30, 0, 0, 1, 0, 0], [0] * 6)
 
 
 async def test_a_charge_stays_in_the_bucket_of_its_reserve(ledger: Ledger, redis: Redis) -> None:
@@ -261,11 +261,45 @@ async def test_balances_tell_what_is_spent_and_held(ledger: Ledger) -> None:
 
     month, high, empty = await ledger.balances(ORG, [BUDGET, HIGH, counter("new", water=1)])
 
-    assert month.used == {"energy": 5, "water": 2, "carbon": 3, "images": 1}
-    assert month.held == {"energy": 40, "water": 4, "carbon": 5, "images": 2}
-    assert high.held == {"energy": 80, "water": 8, "carbon": 10, "images": 2}
+    assert month.used == {"energy": 5, "water": 2, "carbon": 3, "images": 1, "cost": 0}
+    assert month.held == {"energy": 40, "water": 4, "carbon": 5, "images": 2, "cost": 0}
+    assert high.held == {"energy": 80, "water": 8, "carbon": 10, "images": 2, "cost": 0}
     assert set(empty.used.values()) == set(empty.held.values()) == {0}
     assert await ledger.balances(ORG, []) == []
+
+
+async def test_a_charge_of_unknown_cost_is_counted_as_one_and_never_as_free(
+    ledger: Ledger, redis: Redis
+) -> None:
+    budget = counter("cost")
+    await ledger.reserve(ORG, "h2", [charge(1, cost=None)], [budget], RECORD)
+    await ledger.reserve(ORG, "h3", [charge(1, cost=70)], [budget], RECORD)
+    (before,) = await ledger.balances(ORG, [budget])
+    await ledger.settle(ORG, "h2", charge(1, cost=None), RECORD)
+    await ledger.settle(ORG, "h3", charge(1, cost=50), RECORD)
+    (after,) = await ledger.balances(ORG, [budget])
+
+    assert (before.held[Dimension.COST], before.unpriced) == (70, 1)
+    assert (after.used[Dimension.COST], after.held[Dimension.COST], after.unpriced) == (50, 0, 1)
+    assert posted(await journal(redis), budget)[4:] == [50, 1]
+
+
+async def test_a_cost_that_becomes_known_after_an_expiry_is_no_longer_unknown(
+    ledger: Ledger, redis: Redis
+) -> None:
+    budget = counter("cost")
+    await ledger.reserve(ORG, "h2", [charge(1, cost=None)], [budget], RECORD)
+    await ledger.dispatch(ORG, "h2", RECORD)
+    await end_lease(redis, "h2")
+    await ledger.expire_due()
+    (expired,) = await ledger.balances(ORG, [budget])
+
+    settled = await ledger.settle(ORG, "h2", charge(1, cost=30), RECORD)
+    (late,) = await ledger.balances(ORG, [budget])
+
+    assert (expired.used[Dimension.COST], expired.unpriced) == (0, 1)
+    assert (settled.kind, settled.charge.central.cost_uusd) == ("late", 30)
+    assert (late.used[Dimension.COST], late.unpriced) == (30, 0)
 
 
 @pytest.mark.parametrize("end", ["settle", "release", "expire"])
@@ -300,5 +334,6 @@ async def test_a_hold_that_ended_leaves_only_a_small_tombstone(
 
     fields = {str(name) for name in await redis.hkeys(OrgKeys(ORG).hold("h1"))}
     small = {"state", "kind", "central", "high", "posted_central", "posted_high"}
-    assert fields == (small | {"counters"} if end == "expire" else small)
+    more = {"expire": {"counters"}, "release": set()}
+    assert fields == small | more.get(end, {"known"})
     assert HOUR_MS < await redis.pttl(OrgKeys(ORG).hold("h1")) <= 2 * HOUR_MS

@@ -27,6 +27,7 @@ PER_UNIT = {
     ("carbon", "g"): 10**6,
     ("carbon", "kg"): 10**9,
     ("carbon", "t"): 10**12,
+    ("cost", "USD"): 10**6,
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAMES = OrgKeys(ORG)
 FENCE = org_key(ORG, "fence")
 KEY = NAMES.counter(counter(), THIS_HOUR)
-ROW = '[[["5","0","0","1"],["2","0","0","1"]]]'
+ROW = '[[["5","0","0","1","9","0"],["2","0","0","1","0","1"]]]'
 
 
 async def rebuild(redis: Redis, token: str, epoch: str = "") -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 SMALL = st.integers(0, 4)
-AMOUNTS = st.builds(Amounts, SMALL, SMALL, SMALL, SMALL)
+AMOUNTS = st.builds(Amounts, SMALL, SMALL, SMALL, SMALL, st.none() | SMALL)
 LIMITS = st.dictionaries(st.sampled_from(list(Dimension)), st.integers(0, 9), max_size=4)
 
 

@@ -57,9 +57,11 @@ def test_a_request_is_the_same_whatever_the_limits_and_buckets() -> None:
 
 def test_an_absent_limit_is_not_a_limit_of_zero() -> None:
     request = json.loads(request_json([charge(1, 2, 3, 4)], [counter(energy=0, images=5)]))
+    costly = json.loads(request_json([charge(1)], [counter(cost=7)]))
 
-    assert request["counters"][0]["limits"] == [0, -1, -1, 5]
-    assert request["candidates"] == [{"central": [1, 2, 3, 4], "high": [2, 4, 6, 4]}]
+    assert request["counters"][0]["limits"] == [0, -1, -1, 5, -1, -1]
+    assert costly["counters"][0]["limits"] == [-1, -1, -1, -1, 7, 0]
+    assert request["candidates"] == [{"central": [1, 2, 3, 4, 0, 0], "high": [2, 4, 6, 4, 0, 0]}]
 
 
 @pytest.mark.parametrize("limit", [-1, MAX_STORED + 1])

@@ -102,13 +102,14 @@ async def test_an_estimate_is_the_hold_and_sends_nothing(
             await asyncio.sleep(0.01)
         held = await redis.hget(holds[0], "central")
         sending.cancel()
-        energy_uwh, water_ul, carbon_ug, images = (int(part) for part in (held or "").split())
+        energy_uwh, water_ul, carbon_ug, images, _, unpriced = (int(part) for part in (held or "").split())
         assert estimate["hold"]["central"] == {
             "energy_wh": energy_uwh / 1e6,
             "water_ml": water_ul / 1e3,
             "carbon_g": carbon_ug / 1e6,
             "images": images,
         }
+        assert unpriced == 1  # these deployments have no price
 
 
 async def test_50_at_once_with_room_for_5_make_exactly_5_images(tmp_path: Path, redis_url: str) -> None:

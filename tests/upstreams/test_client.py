@@ -298,21 +298,6 @@ async def test_cancelling_closes_the_connection_at_once() -> None:
     assert upstream.in_flight == 0
 
 
-async def test_a_deployment_is_full_when_its_concurrency_is_in_flight() -> None:
-    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await reader.read()
-
-    async with raw_server(hang) as (base_url, requests), upstream_to(base_url, concurrency=1) as upstream:
-        assert not upstream.full
-        sending = asyncio.create_task(send(upstream, asked()))
-        while not requests:
-            await asyncio.sleep(0.01)
-        full_meanwhile = upstream.full
-        sending.cancel()
-        await asyncio.wait({sending})
-        assert (full_meanwhile, upstream.full) == (True, False)
-
-
 @pytest.mark.parametrize(
     ("error", "refused"),
     [

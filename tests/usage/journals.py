@@ -47,14 +47,14 @@ def record(**changes: Any) -> Record:
 
 
 def fields(of: Record, **changes: Any) -> Any:
-    """The fields of a journal entry that commits the record's central footprint."""
-    central = (2_000_000, 4_000, 1_000_000, of.images)
+    """The fields of a journal entry that commits the record's central footprint, at 0.08 USD."""
+    central = (2_000_000, 4_000, 1_000_000, of.images, 80_000, 0)
     values: dict[str, Any] = {
         "kind": "commit",
         "hold": of.id,
         "at": "1767225600000",
         "central": " ".join(map(str, central)),
-        "high": " ".join(str(amount * 2) for amount in central[:3]) + f" {of.images}",
+        "high": " ".join(str(amount * 2) for amount in central[:3]) + f" {of.images} 80000 0",
         "counters": json.dumps([['design-month|{"team":"design"}', 1767225600000, "central"]]),
         "record": encode(of),
     }

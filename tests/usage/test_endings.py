@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.usage.endings import FINAL, Ended
-from gateway.usage.entries import Amounts, Entry
+from gateway.usage.entries import NOTHING, Amounts, Entry
 from tests.usage.journals import record
 
 RECORD = record()
-RESERVED, ACTUAL = Amounts(10, 20, 30, 2), Amounts(7, 21, 25, 2)
+RESERVED, ACTUAL = Amounts(10, 20, 30, 2, 0, 1), Amounts(7, 21, 25, 2, 40, 0)
 
 
 def entry(kind: str, amounts: Amounts, entry_id: str = "1-1") -> Entry:
@@ -50,7 +50,7 @@ def counted(*entries: Entry) -> Ended:
         ((EXPIRE, COMMIT), ACTUAL),
         ((EXPIRE, COMMIT, LATE), ACTUAL),
         ((EXPIRE, LATE, COMMIT), ACTUAL),
-        ((EXPIRE, entry("release", Amounts(0, 0, 0, 0))), Amounts(0, 0, 0, 0)),
+        ((EXPIRE, entry("release", NOTHING)), NOTHING),
     ],
 )
 def test_the_sum_is_what_the_last_word_on_the_hold_says(entries: tuple[Entry, ...], total: Amounts) -> None:
@@ -61,7 +61,7 @@ def test_what_corrects_an_expiry_stands_as_a_late_entry() -> None:
     late = Ended().after(EXPIRE).counts(COMMIT)
 
     assert late is not None
-    assert (late.kind, late.central) == ("late", Amounts(-3, 1, -5, 0))
+    assert (late.kind, late.central) == ("late", Amounts(-3, 1, -5, 0, 40, -1))
 
 
 @given(st.lists(st.sampled_from([COMMIT, EXPIRE, LATE]), min_size=1, max_size=8))

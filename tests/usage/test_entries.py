@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.usage.entries import Unreadable, read_entry
+from gateway.usage.entries import Amounts, Unreadable, read_entry
 from tests.usage.journals import fields, record
 
 GOOD = {name.encode(): value.encode() for name, value in fields(record(id="req_1")).items()}
@@ -34,6 +34,6 @@ def test_no_bytes_in_a_field_make_the_reader_fail_otherwise(name: bytes, value: 
 
 
 def test_amounts_of_a_late_correction_may_be_negative() -> None:
-    late = {**GOOD, b"kind": b"late", b"central": b"-1 -2 -3 0"}
+    late = {**GOOD, b"kind": b"late", b"central": b"-1 -2 -3 0 -4 0"}
 
-    assert read_entry("acme", "journal", "1-0", late).central == (-1, -2, -3, 0)
+    assert read_entry("acme", "journal", "1-0", late).central == Amounts(-1, -2, -3, 0, -4, 0)

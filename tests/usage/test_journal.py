@@ -97,17 +97,18 @@ async def test_the_entries_of_a_request_add_up_to_one_row(redis: Redis, database
     held = record(basis="estimate", outcome="expired", footprint=footprint(energy_wh=3))
     late = record(id=held.id, outcome="delivered", footprint=footprint(energy_wh=2))
     consumer = JournalConsumer(redis, database)
-    first = {"kind": "expire", "central": "3000000 6000 1500000 2", "high": "6000000 12000 3000000 2"}
+    first = {"kind": "expire", "central": "3000000 6000 1500000 2 0 1", "high": "6000000 12000 3000000 2 0 1"}
     await append(redis, held, at=1000, **first)
     await consumer.drain_once()
-    await append(
-        redis, late, kind="late", at=2000, central="-1000000 -2000 -500000 0", high="-2000000 -4000 -1 0"
-    )
+    [before] = await rows(database, requests)
+    less = {"central": "-1000000 -2000 -500000 0 70000 -1", "high": "-2000000 -4000 -1 0 70000 -1"}
+    await append(redis, late, kind="late", at=2000, **less)
 
     await consumer.drain_once()
 
     [request] = await rows(database, requests)
     assert (request.energy_uwh, request.water_ul, request.carbon_ug) == (2_000_000, 4_000, 1_000_000)
+    assert (before.cost_uusd, request.cost_uusd) == (None, 70_000)
     assert (request.images, request.energy_high_uwh, request.energy_low_uwh) == (2, 4_000_000, 1_000_000)
     assert (request.at_ms, request.updated_at_ms) == (1000, 2000)
     assert (request.basis, request.outcome) == ("settled", "delivered")

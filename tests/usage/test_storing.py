@@ -23,7 +23,7 @@ def entry(org: str, entry_id: str, request_id: str, at: int, energy_uwh: int) ->
     written = fields(
         record(id=request_id, org=org, outcome=f"outcome-{at}"),
         at=at,
-        central=f"{energy_uwh} 0 0 0",
+        central=f"{energy_uwh} 0 0 0 0 0",
         hold=f"hold-{at}",
     )
     return read_entry(org, "journal", entry_id, {k.encode(): v.encode() for k, v in written.items()})

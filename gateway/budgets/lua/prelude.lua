@@ -1,10 +1,14 @@
 -- prelude: integers, amounts and counters, placed in front of every verb; it touches no key on its own.
--- Amounts are vectors of four integers in the order energy (uWh), water (uL), carbon (ug CO2e), images.
--- A counter is a hash: s1..s4 spent, h1..h4 held by open holds, o1..o4 settled beyond what was held. Where its
--- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount> of the last reserve, and what was alerted of them.
--- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
+-- Amounts are vectors of six integers in the order energy (uWh), water (uL), carbon (ug CO2e), images, cost
+-- (micro-USD), and 1 instead of 0 where the cost is not known: sums tell in how many charges it is missing.
+-- A counter is a hash: s1..s6 spent, h1..h6 held by open holds, o1..o6 settled beyond what was held. Where its
+-- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount>:<spent before this bucket> of the last reserve, and
+-- what was alerted of them.
+-- A rolling window is a trail of earlier buckets that count in full, and the one in force, which takes the charge.
+-- A hold's `counters` are JSON: one {key, counter id, bucket start, until when it counts, bound} of strings for each.
 
-local DIMENSIONS = 4
+local DIMENSIONS = 6
+local COST, UNPRICED = 5, 6
 local MAX_STORED = 9007199254740991 -- 2^53 - 1: Lua's numbers are doubles
 local CLOCK_SLACK_MS = 2000
 local ALERTS_KEPT_MS = 86400000 -- longer than anybody tries to deliver one
@@ -42,8 +46,13 @@ local function less(amounts, others)
   return rest
 end
 
+local FIELDS = {} -- s1..s6, then h1..h6
+for d = 1, DIMENSIONS do
+  FIELDS[d], FIELDS[DIMENSIONS + d] = 's' .. d, 'h' .. d
+end
+
 local function read_counter(key)
-  local values = redis.call('HMGET', key, 's1', 's2', 's3', 's4', 'h1', 'h2', 'h3', 'h4')
+  local values = redis.call('HMGET', key, unpack(FIELDS))
   local counter = { spent = {}, held = {} }
   for d = 1, DIMENSIONS do
     counter.spent[d] = tonumber(values[d] or '0')
@@ -52,11 +61,40 @@ local function read_counter(key)
   return counter
 end
 
+-- The bucket in force of a counter, with what its trail adds to it; its keys stand behind `at`: the trail of the
+-- current bucket, oldest first, then the current and the next bucket. nil when neither of these is now.
+local function in_force(keys, at, trail, buckets, now)
+  for b = 1, 2 do
+    local starts, ends = tonumber(buckets[b][1]), tonumber(buckets[b][2])
+    if starts <= now and now < ends then
+      local counter = read_counter(keys[at + trail + b])
+      counter.key, counter.bucket, counter.starts, counter.ends = keys[at + trail + b], b, starts, ends
+      counter.lasts = ends + trail * (ends - starts)
+      counter.trail, counter.before = {}, { spent = {}, held = {} }
+      for d = 1, DIMENSIONS do
+        counter.before.spent[d], counter.before.held[d] = 0, 0
+      end
+      for k = 1, trail do
+        local earlier = read_counter(keys[at + b - 1 + k])
+        counter.trail[k] = earlier
+        for d = 1, DIMENSIONS do
+          counter.before.spent[d] = counter.before.spent[d] + earlier.spent[d]
+          counter.before.held[d] = counter.before.held[d] + earlier.held[d]
+        end
+      end
+      return counter
+    end
+  end
+end
+
 -- Lives at least until `lives_until` (ms): a counter that vanished early would admit its limit twice.
 local function write_counter(key, counter, lives_until)
-  local s, h = counter.spent, counter.held
-  redis.call('HSET', key, 's1', int(s[1]), 's2', int(s[2]), 's3', int(s[3]), 's4', int(s[4]),
-    'h1', int(h[1]), 'h2', int(h[2]), 'h3', int(h[3]), 'h4', int(h[4]))
+  local row = {}
+  for d = 1, DIMENSIONS do
+    row[4 * d - 3], row[4 * d - 2] = FIELDS[d], int(counter.spent[d])
+    row[4 * d - 1], row[4 * d] = FIELDS[DIMENSIONS + d], int(counter.held[d])
+  end
+  redis.call('HSET', key, unpack(row))
   if redis.call('PEXPIRETIME', key) < lives_until then
     redis.call('PEXPIREAT', key, int(lives_until))
   end
@@ -74,8 +112,8 @@ end
 
 local function alert_at_marks(alerts, key, row, counter)
   local marks = redis.call('HGET', key, 'marks') or ''
-  for d, name, limit, amount in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+)') do
-    local spent, held = counter.spent[tonumber(d)], counter.held[tonumber(d)]
+  for d, name, limit, amount, before in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+):(%d+)') do
+    local spent, held = counter.spent[tonumber(d)] + tonumber(before), counter.held[tonumber(d)]
     if spent >= tonumber(amount) then
       alert(alerts, key, d .. ':' .. name .. ':' .. limit,
         { row[2], row[3], row[4], d, name, limit, int(spent), int(held) })
@@ -153,4 +191,4 @@ local function grace_left(meta, grace_ms, now)
   return math.max(0, tonumber(known[2] or '0') - now), known[3]
 end
 
-local ZERO = { central = { 0, 0, 0, 0 }, high = { 0, 0, 0, 0 } }
+local ZERO = { central = { 0, 0, 0, 0, 0, 0 }, high = { 0, 0, 0, 0, 0, 0 } }

@@ -2,7 +2,7 @@
 -- rebuild: set counters of a lost ledger to what the journal says; the last call opens it again.
 -- KEYS  1 meta   2 fence   3.. counters
 -- ARGV  1 token of the fence   2 until when a counter lives at least (ms)   3 epoch, or "" to go on
--- ARGV  4 for how long nothing is admitted after the end (ms)   5 JSON [[spent (four strings), held (four strings)]...]
+-- ARGV  4 for how long nothing is admitted after the end (ms)   5 JSON [[spent (six strings), held (six strings)]...]
 -- Returns {"rebuilt"} | {"fenced"}: another process rebuilds | {"known"}: there is a ledger
 -- Invariant: only the holder of the fence writes, and never to a ledger that is open.
 

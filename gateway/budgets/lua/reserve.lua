@@ -1,17 +1,23 @@
 #!lua
 -- reserve: hold an amount against every counter for the first candidate that fits, or against none.
--- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next
+-- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter the trail of its current bucket, oldest first,
+--       its current bucket, and its next; last the claim, if there is one
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
--- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [four],
---       "marks": [[dimension, name, limit as text, amount]...]}],
---       "candidates": [{"central": [four], "high": [four]}]}; a limit of -1 is none
+-- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [six],
+--       "trail": how many earlier buckets count with it, "marks": [[dimension, name, limit as text, amount]...]}],
+--       "candidates": [{"central": [six], "high": [six]}],
+--       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none.
+--       Where cost is limited, so is the number of charges of unknown cost, to 0; such a shortfall is one of cost, with
+--       -1 as requested
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
---          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay)}
---       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
+--          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay),
+--          the hold that had the claim before, or ""}
+--       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested,
+--         when that much will have left the window}...}}
 --       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
---       | {"stale", newer version}
+--       | {"stale", newer version} | {"claimed", hold that has the claim, fingerprint of its request}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
 
@@ -22,7 +28,7 @@ if hold[1] == 'P' then
   if hold[2] ~= ARGV[4] then
     return { 'conflict' }
   end
-  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {} }
+  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {}, '' }
 elseif hold[1] then
   return { 'gone', hold[1] }
 end
@@ -49,22 +55,30 @@ if ARGV[7] ~= '' and newer and now - tonumber(policy[3]) < REMEMBER_POLICY_MS th
 end
 
 local request = cjson.decode(ARGV[9])
-local counters = {}
+local claim = request.claim
+local earlier = claim and redis.call('HMGET', KEYS[#KEYS], 'hold', 'fingerprint') or {}
+if claim and claim.binding and earlier[1] and earlier[1] ~= claim.over then
+  return { 'claimed', earlier[1], earlier[2] }
+end
+local counters, at = {}, 3
 for i, wanted in ipairs(request.counters) do
-  local counter
-  for b = 1, 2 do
-    local bucket = wanted.buckets[b]
-    if not counter and bucket[1] <= now and now < bucket[2] then
-      local key = KEYS[3 + 2 * (i - 1) + b]
-      counter = read_counter(key)
-      counter.key, counter.bucket = key, b
-      counter.starts, counter.ends = bucket[1], bucket[2]
-    end
-  end
+  local counter = in_force(KEYS, at, wanted.trail, wanted.buckets, now)
   if not counter then
     return { 'window', now }
   end
+  at = at + wanted.trail + 2
   counters[i] = counter
+end
+
+-- When what is spent will have left the window as far as it stands in the way, if nothing is added to it.
+local function frees_at(counter, d, over)
+  for k, earlier in ipairs(counter.trail) do
+    over = over - earlier.spent[d]
+    if over <= 0 then
+      return counter.starts + k * (counter.ends - counter.starts)
+    end
+  end
+  return counter.lasts
 end
 
 local shortfalls = {}
@@ -76,10 +90,17 @@ for c, candidate in ipairs(request.candidates) do
     local counter, amounts = counters[i], candidate[wanted.bound]
     for d = 1, DIMENSIONS do
       local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
-      if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
+      local spent, held = counter.before.spent[d] + counter.spent[d], counter.before.held[d] + counter.held[d]
+      if amounts[d] > 0 and spent + held + amounts[d] > limit then
         local rows = wanted.enforced and shortfalls or unenforced
-        rows[#rows + 1] =
-          { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
+        if d == UNPRICED then
+          rows[#rows + 1] = { c, i, counter.bucket, COST, wanted.limits[COST],
+            counter.before.spent[COST] + counter.spent[COST], counter.before.held[COST] + counter.held[COST],
+            -1, counter.lasts }
+        else
+          rows[#rows + 1] = { c, i, counter.bucket, d, limit, spent, held, amounts[d],
+            frees_at(counter, d, spent + amounts[d] - limit) }
+        end
       end
     end
   end
@@ -100,17 +121,19 @@ for i, wanted in ipairs(request.counters) do
   for d = 1, DIMENSIONS do
     counter.held[d] = counter.held[d] + amounts[d]
     room[#room + 1] = wanted.limits[d] < 0 and '-'
-      or int(wanted.limits[d] - counter.spent[d] - counter.held[d])
+      or int(wanted.limits[d] - counter.before.spent[d] - counter.before.held[d] - counter.spent[d]
+        - counter.held[d])
   end
-  write_counter(counter.key, counter, counter.ends + tonumber(ARGV[3]))
+  write_counter(counter.key, counter, counter.lasts + tonumber(ARGV[3]))
   local marks = {}
   for m, mark in ipairs(wanted.marks) do
-    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4])
+    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':'
+      .. int(counter.before.spent[mark[1]])
   end
   if #marks > 0 then
     redis.call('HSET', counter.key, 'marks', table.concat(marks, ' '))
   end
-  rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.ends), wanted.bound }
+  rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.lasts), wanted.bound }
 end
 local room_text = table.concat(room, ' ')
 local rows_text = #rows > 0 and cjson.encode(rows) or '[]' -- an empty table would become {}
@@ -122,4 +145,8 @@ redis.call('HSET', KEYS[1], 't', int(now))
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_at', ARGV[8], 'policy_seen', int(now))
 end
-return { 'held', chosen, room_text, rows_text, unenforced }
+if claim then
+  redis.call('HSET', KEYS[#KEYS], 'hold', ARGV[1], 'fingerprint', claim.fingerprint)
+  redis.call('PEXPIRE', KEYS[#KEYS], int(claim.lives_ms))
+end
+return { 'held', chosen, room_text, rows_text, unenforced, earlier[1] or '' }

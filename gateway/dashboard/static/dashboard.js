@@ -23,7 +23,7 @@ function withRange(row, key, unit) {
 
 async function showTotals() {
   // No row: nothing was asked this month, so the sums are known to be zero.
-  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, avoided_carbon_g: 0, images: 0, requests: 0 };
+  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0, avoided_carbon_g: 0 };
   const quantity = ([title, key, unit]) => {
     const known = range(row, key);
     return card(title, amount(known?.central, unit), spread(known, unit));
@@ -32,8 +32,13 @@ async function showTotals() {
     ...QUANTITIES.map(quantity),
     card("Carbon avoided", amount(row.avoided_carbon_g ?? undefined, "g"), "against an even spread; less than 0 is more caused"),
     card("Images", count(row.images), ""),
+    card("Cost", amount(row.cost_usd, "USD"), unpriced(row)),
     card("Requests", count(row.requests), row.refused > 0 ? `${count(row.refused)} of them refused` : ""),
   );
+}
+
+function unpriced(row) {
+  return row.unpriced_requests > 0 ? `${count(row.unpriced_requests)} requests of unknown cost` : "";
 }
 
 async function showUsage() {
@@ -50,6 +55,7 @@ async function showUsage() {
       ["requests", (row) => count(row.requests), "number"],
       ["images", (row) => count(row.images), "number"],
       ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row, key, unit), "number"]),
+      ["cost", (row) => amount(row.cost_usd, "USD"), "number"],
     ],
     rows,
     "Nothing was generated this month.",

@@ -13,4 +13,5 @@ XAI = Dialect(
     ),
     json_edits=True,
     form_edits=False,
+    usd_ticks="cost_in_usd_ticks",  # what was billed: docs.x.ai/developers/cost-tracking
 )

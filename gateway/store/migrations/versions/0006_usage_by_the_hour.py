@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -17,7 +17,8 @@ AMOUNTS = (
     *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
 )
 COUNTS = (
-    *("requests", "settled", "estimated", "images", *AMOUNTS, "energy_lows", "water_lows", "carbon_lows"),
+    *("requests", "settled", "estimated", "retries", "images", *AMOUNTS),
+    *("energy_lows", "water_lows", "carbon_lows", "cost_uusd", "priced"),
     *("avoided_even_ug", "avoided_fixed_ug", "avoided_even_known", "avoided_fixed_known"),
 )
 TOOK = "(images <> 0 OR energy_uwh <> 0)"
@@ -27,8 +28,9 @@ SUMMED = f"""
         COALESCE(zone, ''), route, decision, COUNT(*),
         SUM(CASE WHEN {TOOK} AND basis = 'settled' THEN 1 ELSE 0 END),
         SUM(CASE WHEN {TOOK} AND basis <> 'settled' THEN 1 ELSE 0 END),
-        SUM(images), {", ".join(f"COALESCE(SUM({name}), 0)" for name in AMOUNTS)},
-        COUNT(energy_low_uwh), COUNT(water_low_ul), COUNT(carbon_low_ug), 0, 0, 0, 0
+        COUNT(retry_of), SUM(images), {", ".join(f"COALESCE(SUM({name}), 0)" for name in AMOUNTS)},
+        COUNT(energy_low_uwh), COUNT(water_low_ul), COUNT(carbon_low_ug), COALESCE(SUM(cost_uusd), 0),
+        COUNT(cost_uusd), 0, 0, 0, 0
     FROM requests
     GROUP BY at_ms / 3600000 * 3600000, org, COALESCE(team, ''), model, COALESCE(deployment, ''),
         COALESCE(zone, ''), route, decision

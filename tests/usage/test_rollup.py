@@ -29,6 +29,7 @@ changes = st.fixed_dictionaries(
         "zone": st.sampled_from([None, "SE"]),
         "decision": st.sampled_from(["allow", "deny"]),
         "basis": st.sampled_from(["settled", "estimate"]),
+        "retry_of": st.sampled_from([None, "req_before"]),
         "routing": st.sampled_from([{}, INSTEAD]),
         "footprint": st.sampled_from([{}, record().footprint]),
     }
@@ -42,7 +43,12 @@ Drawn = tuple[dict[str, Any], int, int, int]
 def entry(org: str, number: int, drawn: Drawn) -> Entry:
     asked, amount, request, at = drawn
     one = record(id=f"req_{request}", org=org, candidates=PLANNED, **asked)
-    written = fields(one, hold=f"hold_{number}", at=at, central=f"{amount} {amount} {amount} {amount}")
+    written = fields(
+        one,
+        hold=f"hold_{number}",
+        at=at,
+        central=f"{amount} {amount} {amount} {amount} {amount} {amount % 2}",
+    )
     return read_entry(org, "journal", f"{number}-0", {k.encode(): v.encode() for k, v in written.items()})
 
 

@@ -30,6 +30,9 @@ def run() -> dict:
     if operation == "edit-stream":
         events = client.images.edit(model=model, prompt="a cat", image=FILES[0], size="64x64", **extra)
         return {"events": [event.type for event in events]}
+    if operation == "leave":
+        with client.images.generate(model=model, prompt="a cat", size="64x64", **extra) as events:
+            return {"events": [next(iter(events)).type]}
     if operation == "models":
         return {"models": [one.id for one in client.models.list()]}
     raise SystemExit(f"unknown operation {operation}")

@@ -28,6 +28,9 @@ async function run() {
   if (operation === "edit-stream") {
     return types(await client.images.edit({ ...ask, image: await file("one.png"), ...streamed }));
   }
+  if (operation === "leave") {
+    for await (const event of await client.images.generate({ ...ask, ...streamed })) return { events: [event.type] };
+  }
   if (operation === "models") {
     const models = [];
     for await (const one of client.models.list()) models.push(one.id);

@@ -47,6 +47,7 @@ from gateway.footprint.places import zone_country
 from gateway.identity.keys import pepper
 from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
+from gateway.lifecycle.repeats import Repeats
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
 from gateway.lifecycle.watching import Watching
@@ -54,6 +55,7 @@ from gateway.reloading import Reloading
 from gateway.routing.feed import Feed
 from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
+from gateway.routing.latency import LatencyShare
 from gateway.routing.leases import Leases
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
@@ -234,7 +236,7 @@ class Running:
             database_url = settings.database_url.get_secret_value() if settings.database_url else None
             database = await open_database(database_url, settings.data_dir)
             stack.push_async_callback(database.close)
-            keys = KeyRegistry(database, pepper(settings.data_dir, settings), settings.admin_key)
+            keys = KeyRegistry(database, secret := pepper(settings.data_dir, settings), settings.admin_key)
             ledger = Ledger(
                 redis,
                 lease_s=settings.lease_s,
@@ -261,6 +263,7 @@ class Running:
                 telemetry=spans,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
+                repeats=Repeats(secret),
                 leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
@@ -294,7 +297,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
-            self._share(images.leases)
+            self._share(images, LatencyShare(reader, images.latencies))
             self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
@@ -322,10 +325,11 @@ class Running:
         queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
         return Deliveries(queue, http, lambda: self._files.current.policies, spans)
 
-    def _share(self, leases: Leases) -> None:
-        """Keeps this process's leases alive, and its view of all others young."""
-        self._start("capacity", leases.renew())
-        self._start("fleet", leases.watch(lambda: self._files.current.deployments))
+    def _share(self, images: Images, durations: LatencyShare) -> None:
+        """Keeps this process's leases alive, and its view of what all gateways know young."""
+        self._start("capacity", images.leases.renew())
+        self._start("fleet", images.leases.watch(lambda: self._files.current.deployments))
+        self._start("latency", durations.run(lambda: self._files.current.deployments))
 
     def _facts(self) -> dict[str, Any]:
         configuration = self._files.current

@@ -18,6 +18,7 @@
         ├── NotAllowed            403
         ├── NotFound              404: unknown URL, model or record
         ├── BudgetExceeded        402, or 429 while other requests hold the room
+        ├── Repeated              409: the idempotency key belongs to an earlier request
         ├── Unavailable           503: the budget store, or no deployment can take the request
         └── UpstreamAnswered      what an image service said, or 502/504 when it said nothing
 
@@ -204,6 +205,14 @@ class BudgetExceeded(ApiError):
 
     status: int = 402
     type: str = "budget_exceeded"
+
+
+@dataclass(eq=False)
+class Repeated(ApiError):
+    """The idempotency key belongs to an earlier request; nothing was sent or charged for this one."""
+
+    status: int = 409
+    type: str = "idempotency_error"
 
 
 @dataclass(eq=False)

@@ -73,6 +73,7 @@ BUDGETS = "ecogate.budgets"
 REFUSED_BY = "ecogate.refused_by"
 WOULD_REFUSE = "ecogate.would_refuse"
 ATTEMPT = "ecogate.attempt"
+REPEATS = "ecogate.repeats"
 
 SPAN_RESERVE = "budget.reserve"
 SPAN_ROUTE = "route.choose"
@@ -138,6 +139,9 @@ class Telemetry:
         self._would_refuse = meter.create_counter(
             "ecogate.unenforced",
             description="Requests that passed because a budget does not enforce its limit, by its mode",
+        )
+        self._retries = meter.create_counter(
+            "ecogate.retries", description="Requests that a client sent again by its own count, without a key"
         )
         self._alerts = meter.create_counter(
             "ecogate.alerts", description="Attempts to deliver alerts, by result"
@@ -225,6 +229,10 @@ class Telemetry:
     def would_refuse(self, *, route: str, mode: str) -> None:
         """Counts a request that a budget in this mode (`shadow`, `warn`) let pass over its limit."""
         self._would_refuse.add(1, {"route": route, "mode": mode})
+
+    def retried(self, *, route: str) -> None:
+        """Counts a request that repeats an earlier one."""
+        self._retries.add(1, {"route": route})
 
     def settle_retried(self) -> None:
         self._settle_retries.add(1)

@@ -21,6 +21,7 @@ LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
+CLAIMS = ("tests/budgets/test_claims.py",)
 LOSS = ("tests/faults/test_loss.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
@@ -170,6 +171,83 @@ MUTANTS = (
         "if false and newer and",
         RESERVE,
         "older_policies",
+    ),
+    Mutant(
+        "lets two requests have one claim",
+        f"{LUA}/reserve.lua",
+        "if claim and claim.binding and earlier[1] and",
+        "if false and",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a claim over without comparing",
+        f"{LUA}/reserve.lua",
+        "earlier[1] ~= claim.over then",
+        "claim.over == '' then",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps everybody out who repeats without a key",
+        f"{LUA}/reserve.lua",
+        "claim.binding and",
+        "true and",
+        CLAIMS,
+    ),
+    Mutant(
+        "makes no claim",
+        f"{LUA}/reserve.lua",
+        "if claim then\n  redis.call('HSET'",
+        "if false then\n  redis.call('HSET'",
+        CLAIMS,
+    ),
+    Mutant(
+        "keeps claims for ever",
+        f"{LUA}/reserve.lua",
+        "redis.call('PEXPIRE', KEYS[#KEYS], int(claim.lives_ms))",
+        "",
+        CLAIMS,
+    ),
+    Mutant(
+        "forgets that nobody knows",
+        f"{LUA}/settle.lua",
+        "'known', ARGV[8]",
+        "'known', '1'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes an expired hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'R' and 'released' or 'expired'",
+        "'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a running hold for one that did not run",
+        f"{LUA}/recall.lua",
+        "hold[1] == 'P' and 'open'",
+        "hold[1] == 'P' and 'released'",
+        CLAIMS,
+    ),
+    Mutant(
+        "brings a claim back over another",
+        f"{LUA}/reclaim.lua",
+        "if redis.call('EXISTS', KEYS[1]) == 1 then",
+        "if false then",
+        CLAIMS,
+    ),
+    Mutant(
+        "compares no fingerprints",
+        "gateway/budgets/claims.py",
+        "if fingerprint != claim.fingerprint:",
+        "if fingerprint == '':",
+        CLAIMS,
+    ),
+    Mutant(
+        "takes a hold that nobody knows for one that did not run",
+        "gateway/budgets/claims.py",
+        '        if ended is None:\n            return Earlier(hold, "unknown")',
+        '        if ended is None:\n            return Earlier(hold, "free")',
+        CLAIMS,
     ),
     Mutant(
         "restores a known hold", f"{LUA}/restore.lua", "if state then", "if false then", LOSS, "brought_back"

@@ -67,6 +67,7 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged.
 
     `cost_usd` is null where the cost of one of the requests is not known; `unpriced_requests` counts those.
+    `retries` are requests that a client sent again by its own count, without an idempotency key.
     """
 
     start: str
@@ -74,6 +75,7 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     group: dict[str, str | None]
     requests: int
     refused: int
+    retries: int
     images: int
     energy_wh: float
     energy_wh_range: RangeAnswer
@@ -159,10 +161,12 @@ class RequestAnswer(RequestItem, kw_only=True):
     candidates: list[dict[str, Any]] = []
     routing: dict[str, Any] = {}
     attempts: list[Any] = []
+    served: dict[str, str | None] | None = None
     usage: dict[str, Any] | None = None
     usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
+    retry_of: str | None = None
     policy_version: str | None = None
     downgrade: dict[str, dict[str, Any]] | None = None
     reroute: dict[str, Any] | None = None
@@ -190,6 +194,7 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         group=row.group,
         requests=row.requests,
         refused=row.refused,
+        retries=row.retries,
         images=row.images,
         energy_wh=row.energy_uwh.central / UWH_PER_WH,
         energy_wh_range=_range(row.energy_uwh, UWH_PER_WH),
@@ -225,10 +230,12 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         candidates=record.candidates,
         routing=record.routing,
         attempts=list(record.attempts),
+        served=record.served,
         usage=record.usage,
         usage_basis=record.usage_basis,
         trace_id=record.trace_id,
         retry_count=record.retry_count,
+        retry_of=record.retry_of,
         policy_version=record.policy_version,
         downgrade=record.downgrade,
         reroute=record.reroute,

@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from gateway.api.bodies import FORM_TYPE, content_type_of, read_form, read_json
 from gateway.api.models import model, models
 from gateway.api.openapi import EditOperation, ImagesOperation, VariationOperation, errors
+from gateway.api.options import IDEMPOTENCY_KEY
 from gateway.api.parts import Part
 from gateway.api.serving import answered
 from gateway.errors import InvalidRequest
@@ -25,7 +26,7 @@ from gateway.lifecycle.serve import Images
 
 AnyRequest = Request[Any, Any, Any]
 GENERATIONS, EDITS, VARIATIONS = "/images/generations", "/images/edits", "/images/variations"
-ERRORS = (400, 401, 402, 404, 408, 413, 415, 429, 502, 503, 504)
+ERRORS = (400, 401, 402, 404, 408, 409, 413, 415, 429, 502, 503, 504)
 
 
 @post(
@@ -114,6 +115,8 @@ async def _form(
     request: AnyRequest, subject: Subject, images: Images, route: Route, *, model: str | None
 ) -> Form:
     async def look(form: Form) -> None:
+        if IDEMPOTENCY_KEY in request.headers:
+            return  # it may be a repetition, which is told so whatever the budgets have left
         least = least_of(form, route, model=model)
         if least is not None:
             await refuse_hopeless(images, subject, least)

@@ -29,7 +29,7 @@ from litestar.openapi.spec import (
 )
 
 from gateway import __version__
-from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE, LONGEST_S
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, IDEMPOTENCY_KEY, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
 from gateway.api.schemas import (
@@ -78,6 +78,10 @@ OPTIONS = {
         "Whether the request may be made lighter to fit; left out, the policies decide",
         Schema(type=OpenAPIType.STRING, enum=["true", "false"]),
     ),
+    IDEMPOTENCY_KEY: (
+        "Makes repetitions of this request within 24 hours one: 409 instead of a second call and charge",
+        Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
+    ),
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"
 JSON = "application/json"
@@ -113,6 +117,7 @@ MEANINGS = {
     402: "A budget has no room (`eco_budget_exceeded`, `eco_request_too_large`); not to be repeated",
     403: "The key's role may not do this",
     404: "Unknown URL, model or record",
+    409: "The idempotency key belongs to an earlier request; nothing was sent or charged",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is of another type",

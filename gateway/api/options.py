@@ -5,16 +5,19 @@ A header that means nothing here is left alone; one of ours with a value that me
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gateway.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 INCLUDE = "ecogate-include"
 DEADLINE = "ecogate-deadline"
 ALLOW_DOWNGRADE = "ecogate-allow-downgrade"
+IDEMPOTENCY_KEY = "idempotency-key"
+IDEMPOTENCY_KEY_FORM = re.compile(r"[\x20-\x7e]{1,255}")
 CLIENT_TIMEOUTS = ("x-stainless-read-timeout", "x-stainless-timeout")
 """Seconds after which the stock Python and Node clients give up and, left alone, send the request again."""
 MARGIN_S = 1.0
@@ -49,6 +52,27 @@ def allows_downgrade(headers: Mapping[str, str]) -> bool | None:
     if asked.strip().lower() not in {"true", "false"}:
         raise InvalidRequest("'ecogate-allow-downgrade' must be true or false.", code="invalid_value")
     return asked.strip().lower() == "true"
+
+
+def idempotency_key(values: Sequence[str]) -> str | None:
+    """The key that makes repetitions of a request one, out of its header's values; `None` without one.
+
+    Raises `InvalidRequest` for a key that is empty, too long, not plain ASCII, or one of several.
+    """
+    if not values:
+        return None
+    if len(values) > 1 or not IDEMPOTENCY_KEY_FORM.fullmatch(values[0]) or not values[0].strip():
+        raise InvalidRequest(
+            "'Idempotency-Key' must be given once and have 1 to 255 printable ASCII characters.",
+            code="invalid_idempotency_key",
+        )
+    return values[0]
+
+
+def retry_count(headers: Mapping[str, str]) -> int | None:
+    """How often the client says it sent this before; anything but one or two digits says nothing."""
+    header = headers.get("x-stainless-retry-count")
+    return int(header) if header is not None and header.isdecimal() and len(header) < 3 else None  # noqa: PLR2004
 
 
 def wants_footprint(headers: Mapping[str, str]) -> bool:

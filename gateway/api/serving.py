@@ -14,7 +14,14 @@ from litestar.exceptions import HTTPException
 
 from gateway import telemetry as names
 from gateway.api.door import STATE_KEY
-from gateway.api.options import allows_downgrade, deadline, wants_footprint
+from gateway.api.options import (
+    IDEMPOTENCY_KEY,
+    allows_downgrade,
+    deadline,
+    idempotency_key,
+    retry_count,
+    wants_footprint,
+)
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded
 from gateway.lifecycle.ask import Ask, ClientGone
@@ -49,17 +56,22 @@ async def answered(
         try:
             asked = await reading
             try:
+                key, tries = (
+                    idempotency_key(request.headers.getall(IDEMPOTENCY_KEY, [])),
+                    retry_count(headers),
+                )
                 ask = partial(
                     Ask,
                     request_id,
                     subject,
                     asked,
-                    retry_count=_retry_count(headers.get("x-stainless-retry-count")),
+                    retry_count=tries,
+                    claim=await images.repeats.claim(subject, asked, key=key, retry_count=tries),
                     deadline_s=deadline(headers),
                     include_footprint=wants_footprint(headers),
                     allow_downgrade=allows_downgrade(headers),
                 )
-            except ApiError:
+            except BaseException:
                 asked.close()
                 raise
             async with _watched(request) as gone:
@@ -81,11 +93,6 @@ def _outcome(served: Served) -> dict[str, Any]:
         return outcome
     figures = names.footprint_attributes(served.footprint, basis=served.basis)
     return {**outcome, names.ZONE: served.footprint.zone, **figures}
-
-
-def _retry_count(header: str | None) -> int | None:
-    """How often the client says it sent this before; anything but one or two digits says nothing."""
-    return int(header) if header is not None and header.isdecimal() and len(header) < 3 else None  # noqa: PLR2004
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
     """A header line and a line per row of usage; columns as in the JSON answer."""
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\r\n")
-    counts = ("requests", "refused", "images")
+    counts = ("requests", "refused", "retries", "images")
     figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_low", "_high")]
     writer.writerow(
         ["start", "end", *map(cell, group_by), *counts, *figures, "cost_usd", "unpriced_requests", "basis"]
@@ -39,7 +39,7 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
                 item.start,
                 item.end,
                 *(cell(item.group[name]) for name in group_by),
-                *(item.requests, item.refused, item.images),
+                *(item.requests, item.refused, item.retries, item.images),
                 *(figure for value, around in ranges for figure in (value, around.low, around.high)),
                 *(item.cost_usd, item.unpriced_requests),
                 item.basis,

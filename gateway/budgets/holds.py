@@ -37,7 +37,8 @@ class Held:
     `counters` are the ones that were asked for, each with the bucket that was charged as `current`: pass
     them to `settle` and `release`. `available` is what they allow after this hold. `replay` tells that an
     earlier call with the same id made the hold; the answer is the same, but for `exceeded`: for these rows
-    the candidate would have been refused, were all counters enforced.
+    the candidate would have been refused, were all counters enforced. `earlier` is the hold that had the
+    request's claim before.
     """
 
     candidate: int
@@ -45,6 +46,7 @@ class Held:
     available: tuple[Room, ...]
     replay: bool
     exceeded: tuple[Shortfall, ...] = ()
+    earlier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from gateway.budgets import wire
 from gateway.budgets.alerts import refusals_json, refusals_to_alert
 from gateway.budgets.breaker import Breaker
+from gateway.budgets.claims import Claim, Claims, Earlier
 from gateway.budgets.presence import ARCHIVE_S, Presence
 from gateway.budgets.recovery import adopt, rebuild
 from gateway.budgets.scripts import Script
@@ -38,6 +39,7 @@ RETENTION_S = 7200  # over ten times the longest upstream call, so no resend out
 REFUSALS_KEPT = 10_000
 HOLDS_PER_RENEWAL = 500
 DUE_PER_REFUSAL = 50
+CLAIM_TRIES = 4
 RECENT_MS = 300_000
 """How far back SQL is asked for endings that a store lost when another server took over."""
 
@@ -86,6 +88,7 @@ class Ledger:
         self._retention_ms = retention_s * 1000
         self._outlives_ms = (LONGEST_LEASE_S + retention_s) * 1000
         self._presence = Presence(redis, self._call, archive)
+        self.claims = Claims(redis, self._call, archive)
         self._turn = 0
 
     async def reserve(
@@ -97,8 +100,12 @@ class Ledger:
         record: str,
         *,
         policies: tuple[str, int] = ("", 0),
-    ) -> Held | Denied:
+        claim: Claim | None = None,
+    ) -> Held | Denied | Earlier:
         """Hold the first of `candidates` that fits every counter, or nothing.
+
+        With a binding `claim` that another hold has, the answer is what became of that one, unless it surely
+        did not run: then the claim is taken over.
 
         Called again with the same id and the same request it answers the same, so a reserve that timed out
         may be repeated; if it is given up instead, `release` makes sure that nothing stays held. `record` is
@@ -109,7 +116,8 @@ class Ledger:
         """
         wire.check_request(candidates, counters)
         names = wire.OrgKeys(org)
-        keys = [names.meta, names.hold(hold_id), names.open_holds, *names.buckets(counters)]
+        claimed = [] if claim is None else [names.claim(claim.name)]
+        keys = [names.meta, names.hold(hold_id), names.open_holds, *names.buckets(counters), *claimed]
         args: list[str | int] = [
             hold_id,
             self._lease_ms,
@@ -118,12 +126,24 @@ class Ledger:
             record,
             self._grace_ms,
             *policies,
-            wire.request_json(candidates, counters),
         ]
         reason = self._trouble()
         if reason is not None:
             raise LedgerUnavailable(reason)
         await self._presence.ensure(org)
+        over = ""
+        for _ in range(CLAIM_TRIES):
+            request = wire.request_json(candidates, counters, claim, over=over)
+            answer = await self._reserve(org, keys, [*args, request])
+            if answer[0] != "claimed" or claim is None:
+                return wire.read_reserved(answer, counters, org, hold_id)
+            earlier = await self.claims.look(org, claim, answer[1], answer[2])
+            if earlier.became != "free":
+                return earlier
+            over = earlier.hold
+        raise LedgerUnavailable("reserve: other requests keep taking the same claim")
+
+    async def _reserve(self, org: str, keys: list[str], args: list[str | int]) -> Any:
         async with self._call("reserve"):
             answer = await _RESERVE.run(self._redis, keys, args)
         if answer[0] == "denied" and answer[1][0] > 0 and await self._expire(org, DUE_PER_REFUSAL):
@@ -131,7 +151,7 @@ class Ledger:
                 answer = await _RESERVE.run(self._redis, keys, args)
         if answer[0] == "no_ledger":
             self._presence.refuse(org)
-        return wire.read_reserved(answer, counters, org, hold_id)
+        return answer
 
     async def dispatch(self, org: str, hold_id: str, record: str) -> None:
         """Tell that the work is about to be sent: awaited before the first byte goes upstream.
@@ -165,17 +185,26 @@ class Ledger:
         return gone
 
     async def settle(
-        self, org: str, hold_id: str, charge: Charge, record: str, counters: Sequence[Counter] = ()
+        self,
+        org: str,
+        hold_id: str,
+        charge: Charge,
+        record: str,
+        counters: Sequence[Counter] = (),
+        *,
+        known: bool = True,
     ) -> Settled:
         """Free the hold, charge what the work took and journal `record`; safe to repeat.
 
+        Not `known` is a charge for work of which nobody knows whether it ran.
         `counters` are those of `Held`: they save a round trip, and they are charged in their `current`
         buckets (as `orphan`) should the store have lost the hold. Without them such a charge is journaled
         but counts against no budget. Raises ValueError when an amount is out of bounds.
         """
         wire.check_charge(charge)
         amounts = (wire.words(charge.central), wire.words(charge.high), record)
-        answer = await self._end(_SETTLE, org, hold_id, wire.OrgKeys(org).postings(counters), amounts)
+        postings = wire.OrgKeys(org).postings(counters)
+        answer = await self._end(_SETTLE, org, hold_id, postings, amounts, known=known)
         return wire.read_settled(answer)
 
     async def release(self, org: str, hold_id: str, record: str, counters: Sequence[Counter] = ()) -> Settled:
@@ -312,6 +341,8 @@ class Ledger:
         hold_id: str,
         postings: Sequence[wire.Posting],
         args: tuple[str, ...] = (),
+        *,
+        known: bool = True,
     ) -> Any:
         """Run a script that ends a hold, a second time with the hold's own counters if it names them."""
         names = wire.OrgKeys(org)
@@ -326,7 +357,7 @@ class Ledger:
                     *(() if script is _RELEASE else (names.alerts,)),
                     *(p.key for p in postings),
                 ]
-                tail = [wire.postings_json(postings)] if script is _SETTLE else []
+                tail = [wire.postings_json(postings), "1" if known else "0"] if script is _SETTLE else []
                 answer = await script.run(
                     self._redis, keys, [hold_id, self._outlives_ms, self._retention_ms, *args, *tail]
                 )

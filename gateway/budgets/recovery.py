@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Charge
+    from gateway.budgets.claims import Claim
     from gateway.budgets.counter import Counter
 
 FENCE_MS: Final = 60_000
@@ -59,6 +60,16 @@ class Ending(Protocol):
         """Counter id, bucket start (UTC epoch ms) and bound of each."""
 
 
+class Ended(Protocol):
+    """What SQL says of one request: what all of its entries posted."""
+
+    @property
+    def central(self) -> Sequence[int]: ...
+    @property
+    def known(self) -> bool:
+        """Whether it is known what came of the work."""
+
+
 class Archive(Sums, Protocol):
     """The SQL side, see `usage.archive.Archive`."""
 
@@ -74,6 +85,9 @@ class Archive(Sums, Protocol):
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
 
+    async def ended(self, org: str, request_id: str) -> Ended | None:
+        """How a request ended; None when no entry of it is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenHold:
@@ -85,6 +99,7 @@ class OpenHold:
     counters: tuple[Counter, ...]
     record: str
     sent: bool = False
+    claim: Claim | None = None
 
 
 async def adopt(redis: Redis, org: str, endings: Iterable[Ending], times: tuple[int, int]) -> int:

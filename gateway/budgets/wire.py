@@ -22,6 +22,8 @@ from gateway.store.keyspace import alerts_key, meta_key, org_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.budgets.claims import Claim
+
 DIMENSIONS: Final = tuple(Dimension)
 NO_LIMIT = -1
 SCOPE_DIGEST_BYTES = 12  # 2**48 scopes of one budget before two are likely to meet
@@ -57,6 +59,9 @@ class OrgKeys:
     @property
     def alerts(self) -> str:
         return alerts_key(self.org)
+
+    def claim(self, name: str) -> str:
+        return org_key(self.org, "i", name)
 
     def counter(self, counter: Counter, bucket: Bucket) -> str:
         """One counter in one bucket."""
@@ -122,9 +127,18 @@ def words(amounts: Amounts) -> str:
     return " ".join(str(amount) for amount in amounts.vector())
 
 
-def request_json(candidates: Sequence[Charge], counters: Sequence[Counter]) -> str:
+def request_json(
+    candidates: Sequence[Charge],
+    counters: Sequence[Counter],
+    claim: Claim | None = None,
+    *,
+    over: str = "",
+) -> str:
+    """What `reserve` is asked; a claim of the hold `over` may be taken."""
+    claimed = {} if claim is None else {"claim": _claim(claim, over)}
     return msgspec.json.encode(
         {
+            **claimed,
             "counters": [
                 {
                     "id": counter.id,
@@ -144,6 +158,15 @@ def request_json(candidates: Sequence[Charge], counters: Sequence[Counter]) -> s
             ],
         }
     ).decode()
+
+
+def _claim(claim: Claim, over: str) -> dict[str, Any]:
+    return {
+        "fingerprint": claim.fingerprint,
+        "binding": claim.binding,
+        "lives_ms": claim.lives_s * 1000,
+        "over": over,
+    }
 
 
 def _limits(counter: Counter) -> list[int]:
@@ -199,8 +222,8 @@ def read_reserved(
 
 
 def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
-    """`answer` is the script's: verdict, candidate, room, postings, shortfalls that were not enforced."""
-    verdict, candidate, room, postings, unenforced = answer
+    """`answer` is the script's: verdict, candidate, room, postings, unenforced shortfalls, earlier hold."""
+    verdict, candidate, room, postings, unenforced, earlier = answer
     charged = tuple(
         replace(counter, current=Bucket(int(posting.starts), int(posting.ends)))
         for counter, posting in zip(counters, read_postings(postings), strict=True)
@@ -218,6 +241,7 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         available,
         replay=verdict == "replay",
         exceeded=_shortfalls(unenforced, counters),
+        earlier=earlier or None,
     )
 
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, serve, simulate, usage
+from gateway.cli import (
+    check,
+    demo,
+    estimate,
+    explain,
+    keys,
+    ledger,
+    openapi,
+    raises,
+    schema,
+    serve,
+    simulate,
+    usage,
+)
 
 app = typer.Typer(
     name="ecogate",
@@ -17,9 +30,11 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("estimate")(estimate.estimate)
+app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
+app.command("schema")(schema.schema)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(raises.app, name="raises")

@@ -13,6 +13,7 @@ from gateway.budgets.recovery import OpenHold
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.plan import hold_of
 from gateway.lifecycle.unposted import Posting
+from gateway.usage.record import UNCERTAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,9 @@ class Account:
         ask, route = self._ask, self._plan.routes[held.candidate]
         record = self._story.record(route, outcome="unknown")
         charge = self._plan.holds[held.candidate]
-        self._settlements.opened(OpenHold(ask.subject.org, ask.id, charge, held.counters, record))
+        self._settlements.opened(
+            OpenHold(ask.subject.org, ask.id, charge, held.counters, record, claim=ask.claim)
+        )
 
     def sent(self, record: str) -> None:
         """The work is about to go upstream; `record` is what an expiry of the hold would journal."""
@@ -78,7 +81,10 @@ class Account:
         self.closed = True
         attributes = names.footprint_attributes(footprint, basis=basis)
         with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
-            posting = Posting(ask.subject.org, ask.id, charge, record, self._counters())
+            known = facts.get("outcome") not in UNCERTAIN
+            posting = Posting(
+                ask.subject.org, ask.id, charge, record, self._counters(), known=known, claim=ask.claim
+            )
             if not await self._settlements.post(posting):
                 names.failed(span, "queued")
         self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from gateway.budgets.claims import Earlier
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
@@ -63,7 +64,7 @@ class Admission:
         self._ledger = ledger
         self._planner = planner
 
-    async def ask(self, story: Story) -> Admitted | Refused:
+    async def ask(self, story: Story) -> Admitted | Refused | Earlier:
         """The ledger's verdict; where the clocks differ, the windows are those of the store's.
 
         Raises `LedgerUnavailable`. `story` is told which budgets have a say.
@@ -77,7 +78,7 @@ class Admission:
                 now = moment(moved.now_ms)
         raise LedgerUnavailable("the store's time is in no window of the budgets")
 
-    async def _at(self, now: datetime, story: Story) -> Admitted | Refused:
+    async def _at(self, now: datetime, story: Story) -> Admitted | Refused | Earlier:
         matched = list(story.matched)
         others = other_forms(self._plan, matched, self._planner, caller=self._ask.allow_downgrade)
         forms = [Rung(self._plan, {}), *others]
@@ -93,7 +94,10 @@ class Admission:
                 [match.counter for match in counted],
                 story.record(self._plan.routes[0], outcome="unknown"),
                 policies=(policies.version, policies.written_ms),
+                claim=self._ask.claim,
             )
+            if isinstance(answer, Earlier):
+                return answer
             if isinstance(answer, Held):
                 return _admitted(answer, asked, counted)
             refused = refused or self._refused(answer, counted, now)

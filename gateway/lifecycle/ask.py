@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.budgets.claims import Claim
     from gateway.footprint.quantities import Footprint
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
@@ -27,7 +28,7 @@ class Ask:
 
     `deadline_s` is how long after `started` the client stops waiting for the first byte. With
     `include_footprint` the answer gets an extra `ecogate` key. `allow_downgrade` says whether a lighter form
-    of the request will do; None leaves it to the policies.
+    of the request will do; None leaves it to the policies. `claim` makes it the same as an earlier one.
     """
 
     id: str
@@ -38,7 +39,14 @@ class Ask:
     deadline_s: float | None = None
     include_footprint: bool = False
     allow_downgrade: bool | None = None
+    claim: Claim | None = None
     started: float = field(default_factory=time.monotonic)
+
+    def left_s(self) -> float | None:
+        """How long the client still waits; `None` when it did not say."""
+        if self.deadline_s is None:
+            return None
+        return max(0.0, self.started + self.deadline_s - time.monotonic())
 
 
 @dataclass(slots=True)

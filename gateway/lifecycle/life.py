@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
+from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
@@ -27,7 +28,7 @@ from gateway.errors import (
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
-from gateway.lifecycle import failures
+from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
 from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
@@ -116,6 +117,11 @@ class Life:
                 await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
                 raise failures.store_unavailable() from unavailable
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
+            if isinstance(answer, Earlier):
+                repeated = repeats.told(answer)
+                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+                self._telemetry.refused(route=ask.request.route, code=str(repeated.code))
+                raise repeated
             if isinstance(answer, Refused):
                 error = await self._refusal(answer)
                 self._story.exceeded = answer.rows
@@ -218,6 +224,10 @@ class Life:
             story.decision = "reroute"
         elif "warn" in noted:
             story.decision = "warn"
+        claim = self._ask.claim
+        if held.earlier is not None and self._ask.retry_count and claim is not None and not claim.binding:
+            story.retry_of = held.earlier
+            self._telemetry.retried(route=self._ask.request.route)
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
@@ -252,12 +262,14 @@ class Life:
         started = time.monotonic()
         outcome, status = "unknown", None
         sign: Sign | None = NOTHING
+        late = False
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
                 outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
                 outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
+                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -275,6 +287,8 @@ class Life:
                     names.failed(span, outcome)
                 return answer
             finally:
+                if outcome == "delivered" or late:
+                    self._slot.measured(route, time.monotonic() - started)
                 if sign is not None:
                     self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
@@ -296,7 +310,7 @@ class Life:
         leaving = asyncio.ensure_future(self._ask.gone.wait())
         waited_for = {sending} if finish else {sending, leaving}
         try:
-            await asyncio.wait(waited_for, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return await sending
             sending.cancel()
@@ -308,12 +322,6 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
-
-    def _left_s(self) -> float | None:
-        """How long the client still waits; `None` when it did not say."""
-        if self._ask.deadline_s is None:
-            return None
-        return max(0.0, self._ask.started + self._ask.deadline_s - time.monotonic())
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -11,17 +11,25 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
-from gateway.errors import ApiError, BudgetExceeded, InvalidRequest, NotFound, Unavailable, UpstreamAnswered
+from gateway.errors import (
+    ApiError,
+    BudgetExceeded,
+    InvalidRequest,
+    NotFound,
+    Repeated,
+    Unavailable,
+    UpstreamAnswered,
+)
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
 from gateway.lifecycle.seen import Seen
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
+from gateway.routing.latency import Latencies
 from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
     from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.repeats import Repeats
     from gateway.lifecycle.settlement import Settlements
     from gateway.routing.leases import Leases
     from gateway.telemetry import Telemetry
@@ -43,6 +52,7 @@ FLUSH_S = 0.1
 POSTING_S = 5.0
 OUTCOMES: dict[type[ApiError], str] = {
     BudgetExceeded: "refused",
+    Repeated: "repeated",
     InvalidRequest: "invalid",
     NotFound: "invalid",
     Unavailable: "unavailable",
@@ -61,21 +71,30 @@ class Images:
     telemetry: Telemetry
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
+    repeats: Repeats
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)
+    latencies: Latencies = field(default_factory=Latencies)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(
-        self, configuration: Configuration, subject: Subject, request: ImageRequest, *, to: str | None = None
+        self,
+        configuration: Configuration,
+        subject: Subject,
+        request: ImageRequest,
+        *,
+        to: str | None = None,
+        left_s: float | None = None,
     ) -> Plan:
-        """What the request would cost, where or at `to`; the same for a dry run and for a real request."""
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request, but
+        for how long the client still waits."""
         return make_plan(
             configuration,
             subject,
             request,
-            seen=Seen(self.leases.fleet, time.monotonic()),
+            seen=Seen(self.leases.fleet, self.latencies, time.monotonic(), left_s),
             grid=self.grid,
             now_s=time.time(),
             to=to,
@@ -115,7 +134,7 @@ class Images:
         try:
             configuration = self.configuration()
             with self.telemetry.span(names.SPAN_ROUTE) as span:
-                plan = self.plan(configuration, ask.subject, ask.request)
+                plan = self.plan(configuration, ask.subject, ask.request, left_s=ask.left_s())
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
@@ -152,8 +171,10 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=partial(self.plan, configuration, ask.subject),
-            slot=Slot(ask, configuration.deployments, self.leases),
+            planner=lambda request, *, to=None: self.plan(
+                configuration, ask.subject, request, to=to, left_s=ask.left_s()
+            ),
+            slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
         )
         try:

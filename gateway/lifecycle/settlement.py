@@ -155,11 +155,15 @@ class Settlements:
         restored = 0
         for hold in [one for one in self._open.values() if one.org == org]:
             restored += await self.ledger.restore(hold)
+            if hold.claim is not None:
+                await self.ledger.claims.bring_back(org, hold.hold, hold.claim)
         self._forget_old()
         posted = 0
         for _, posting in list(self._recent):
             if posting.org == org:
                 await self._post_again(posting)
+                if posting.claim is not None:
+                    await self.ledger.claims.bring_back(org, posting.hold, posting.claim)
                 posted += 1
         logger.warning(
             "org %s has another server or a rebuilt ledger: %d endings taken from the database, %d holds"
@@ -172,7 +176,12 @@ class Settlements:
             await self.ledger.release(posting.org, posting.hold, posting.record, counters=posting.counters)
         else:
             await self.ledger.settle(
-                posting.org, posting.hold, posting.charge, posting.record, counters=posting.counters
+                posting.org,
+                posting.hold,
+                posting.charge,
+                posting.record,
+                counters=posting.counters,
+                known=posting.known,
             )
 
     async def _send(self, posting: Posting) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.served_place import ServedPlace
     from gateway.routing.rank import Route
 
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Story:
     """What happened to one request so far.
 
-    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client.
+    `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client;
+    `retry_of` is the request that it repeats; `served` is where its answer says that it ran.
     """
 
     ask: Ask
@@ -40,8 +42,10 @@ class Story:
     notices: Sequence[str] = ()
     decision: str = "allow"
     downgrade: dict[str, dict[str, Any]] | None = None
+    retry_of: str | None = None
     reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    served: ServedPlace | None = None
 
     def record(
         self,
@@ -91,10 +95,12 @@ class Story:
                 routing=self.plan.ranking.as_json(),
                 policies=verdict_log(self.matched, self.exceeded),
                 attempts=list(self.attempts),
+                served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
                 usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
                 retry_count=ask.retry_count,
+                retry_of=self.retry_of,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),
                 policy_version=self.policy_version,
                 downgrade=self.downgrade,
@@ -115,4 +121,5 @@ class Story:
             found.append(
                 f"a budget had no room at deployment {self.reroute['from']}: {self.reroute['to']} takes it"
             )
-        return [*found, reason]
+        told = [] if self.served is None else [self.served.because()]
+        return [*found, reason, *told]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from gateway.budgets.claims import Claim
+
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".jsonl"
@@ -31,13 +33,19 @@ SUFFIX = ".jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A settlement (`charge` set) or a release (`charge` is `None`) of one hold."""
+    """A settlement (`charge` set) or a release (`charge` is `None`) of one hold.
+
+    `known` says whether it is known what came of the work. `claim` is what its request claims; it stays in
+    memory.
+    """
 
     org: str
     hold: str
     charge: Charge | None
     record: str
     counters: tuple[Counter, ...] = ()
+    known: bool = True
+    claim: Claim | None = None
 
 
 class _Line(msgspec.Struct, array_like=True, frozen=True):
@@ -49,6 +57,7 @@ class _Line(msgspec.Struct, array_like=True, frozen=True):
     record: str
     counters: list[tuple[str, str, int, int, str]]
     at_ms: int
+    known: bool = True
 
 
 class UnpostedFile:
@@ -145,6 +154,7 @@ def _line(posting: Posting) -> _Line:
             for one in posting.counters
         ],
         time.time_ns() // 1_000_000,
+        posting.known,
     )
 
 
@@ -166,4 +176,4 @@ def _posting(line: _Line) -> Posting:
                 next=bucket,
             )
         )
-    return Posting(line.org, line.hold, charge, line.record, tuple(counters))
+    return Posting(line.org, line.hold, charge, line.record, tuple(counters), known=line.known)

@@ -141,6 +141,7 @@ requests = Table(
     Column("cost_uusd", BigInteger),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
+    Column("retry_of", Text),
     ForeignKeyConstraint(
         ["org", "record_stream", "record_entry_id"], ["journal.org", "journal.stream", "journal.entry_id"]
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gateway.documents import Section, wrong
+from gateway.documents import Section, written, wrong
 from gateway.upstreams.rules import LONGEST_EJECTION_S, OutlierDetection, Retries, Rules, Weights
 from gateway.yaml_tree import shown
 
@@ -43,19 +43,17 @@ def each_once(places: tuple[str, ...]) -> tuple[str, ...]:
 class CapsSection(Section):
     """Limits that no gain in carbon or water overrides."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
-
     usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    latency_p95_s: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
 class WeightsSection(Section):
     """Shares of the weighted objective."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"latency"})
-
     carbon: Annotated[float, Field(ge=0, le=1000)] = 1.0
     water: Annotated[float, Field(ge=0, le=1000)] = 0.0
     price: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    latency: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
 class RetriesSection(Section):
@@ -85,13 +83,14 @@ class RoutingSection(Section):
     weights: WeightsSection | None = None
     caps: CapsSection = CapsSection()
     residency: Annotated[
-        tuple[Annotated[str, AfterValidator(_place)], ...],
+        tuple[Annotated[str, AfterValidator(_place), written(_PLACE)], ...],
         BeforeValidator(as_tuple),
         AfterValidator(each_once),
     ] = ()
     min_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
     queue_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    on_short_deadline: Literal["prefer", "refuse"] = "prefer"
     retries: RetriesSection = RetriesSection()
     outlier_detection: OutlierDetectionSection = OutlierDetectionSection()
 
@@ -114,10 +113,12 @@ class RoutingSection(Section):
             objective=self.objective,
             weights=Weights(**dict(self.weights)) if self.weights is not None else Weights(),
             usd_per_image=self.caps.usd_per_image,
+            latency_p95_s=self.caps.latency_p95_s,
             residency=self.residency,
             min_gain=self.min_gain,
             unknown_region=self.unknown_region,
             queue_s=self.queue_s,
+            on_short_deadline=self.on_short_deadline,
             retries=Retries(**dict(self.retries)),
             outlier_detection=OutlierDetection(**{**dict(outliers), "max_ejection_time_s": longest}),
         )

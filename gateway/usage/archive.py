@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
+from gateway.usage.record import UNCERTAIN, decode
 from gateway.usage.turns import begin_turn
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ class Ending(NamedTuple):
     central: Amounts
     high: Amounts
     counters: list[tuple[str, int, str]]
+
+
+class Ended(NamedTuple):
+    """What all entries of a request posted, and whether it is known what came of the work."""
+
+    central: Amounts
+    known: bool
 
 
 class Archive:
@@ -121,6 +129,25 @@ class Archive:
         changed = {name: insert.excluded[name] for name in ("epoch", "rebuilt_at_ms")}
         async with self._database.writing() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["org"], set_=changed))
+
+    async def ended(self, org: str, request_id: str) -> Ended | None:
+        """How a request ended; None when no entry of it has come here."""
+        columns = [journal.c[f"central_{name}"].label(name) for name in Amounts._fields]
+        query = (
+            select(journal.c.kind, journal.c.record, *columns)
+            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.request_id == request_id)
+            .order_by(journal.c.at_ms, journal.c.entry_id)
+        )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            return None
+        central = NOTHING
+        for row in rows:
+            central = central.plus(Amounts(*(getattr(row, name) for name in Amounts._fields)))
+        last = rows[-1]
+        known = last.kind != "expire" and decode(last.record).outcome not in UNCERTAIN
+        return Ended(central, known)
 
     async def supersede(self, org: str, turn: str) -> None:
         """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts."""

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+UNCERTAIN = frozenset({"unknown", "client_gone"})
+"""Outcomes of work that is charged although nobody knows whether it was done."""
+
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
@@ -28,8 +31,10 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     the service said what the work took, `estimated` when its answer did not (the images that came back are
     counted all the same), and absent when nothing is charged. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
-    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`;
-    `reroute` names the deployments `from` and `to` which budgets moved the request.
+    chosen. `served` is the `region` that the answer named, its `zone` and the `planned_zone`.
+    `downgrade` maps a changed field to what was `asked` and what it `got`;
+    `reroute` names the deployments `from` and `to` which budgets moved the request. `retry_of` is the request
+    that this one repeats, by the client's own count and the same body.
     """
 
     id: str
@@ -57,10 +62,12 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     routing: dict[str, Any] = {}
     policies: list[dict[str, Any]] = []
     attempts: list[Attempt] = []
+    served: dict[str, str | None] | None = None
     usage: dict[str, Any] | None = None
     usage_basis: str | None = None
     trace_id: str | None = None
     retry_count: int | None = None
+    retry_of: str | None = None
     duration_ms: float | None = None
     policy_version: str | None = None
     warnings: list[str] = []

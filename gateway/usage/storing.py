@@ -218,6 +218,7 @@ def _request_row(request: Request) -> dict[str, Any]:
         "cost_uusd": None if central.unpriced else central.cost_uusd,
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
+        "retry_of": record.retry_of,
     }
 
 

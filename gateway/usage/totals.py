@@ -52,9 +52,9 @@ class Sum:
 class UsageRow:
     """The usage of one group in one bucket, from `start_ms` to `end_ms`, UTC epoch milliseconds.
 
-    Of all `requests`, `refused` were denied by a budget; `settled` and `estimated` took something, and say
-    whether the amounts come from what came back. `cost_uusd` is None where the cost of one of them is not
-    known; `unpriced` counts those.
+    Of all `requests`, `refused` were denied by a budget and `retries` repeated an earlier one. `settled` and
+    `estimated` took something, and say whether the amounts come from what came back. `cost_uusd` is None
+    where the cost of one of them is not known; `unpriced` counts those.
     """
 
     start_ms: int
@@ -62,6 +62,7 @@ class UsageRow:
     group: dict[str, str | None]
     requests: int
     refused: int
+    retries: int
     settled: int
     estimated: int
     images: int
@@ -81,7 +82,8 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         select(
             _bucket_number(question).label("bucket"),
             *(column.label(name) for name, column in groups.items()),
-            *(requests.c.decision, requests.c.basis, requests.c.images, requests.c.cost_uusd, *counted),
+            *(requests.c.decision, requests.c.basis, requests.c.retry_of),
+            *(requests.c.images, requests.c.cost_uusd, *counted),
         )
         .where(
             *visible,
@@ -97,6 +99,7 @@ def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -
         *by,
         func.count().label("requests"),
         _count(rows.c.decision == "deny").label("refused"),
+        func.count(rows.c.retry_of).label("retries"),
         _count(and_(took, rows.c.basis == "settled")).label("settled"),
         _count(and_(took, rows.c.basis != "settled")).label("estimated"),
         func.sum(rows.c.images).label("images"),
@@ -126,6 +129,7 @@ def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
         group={name: row[f"group_{n}"] for n, name in enumerate(question.group_by)},
         requests=count,
         refused=int(row["refused"] or 0),
+        retries=int(row["retries"]),
         settled=int(row["settled"] or 0),
         estimated=int(row["estimated"] or 0),
         images=int(row["images"] or 0),

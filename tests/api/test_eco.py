@@ -93,6 +93,7 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
             "group": {},
             "requests": 1,
             "refused": 0,
+            "retries": 0,
             "images": 2,
             "energy_wh": 2.0,
             "energy_wh_range": {"low": 1.0, "high": 4.0},

@@ -1,18 +1,22 @@
 #!lua
 -- reserve: hold an amount against every counter for the first candidate that fits, or against none.
--- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next
+-- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next; last the claim,
+--       if there is one
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
 -- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [six],
 --       "marks": [[dimension, name, limit as text, amount]...]}],
---       "candidates": [{"central": [six], "high": [six]}]}; a limit of -1 is none. Where cost is limited, so is
---       the number of charges of unknown cost, to 0; such a shortfall is one of cost, with -1 as requested
+--       "candidates": [{"central": [six], "high": [six]}],
+--       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none.
+--       Where cost is limited, so is the number of charges of unknown cost, to 0; such a shortfall is one of cost, with
+--       -1 as requested
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
---          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay)}
+--          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay),
+--          the hold that had the claim before, or ""}
 --       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
 --       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
---       | {"stale", newer version}
+--       | {"stale", newer version} | {"claimed", hold that has the claim, fingerprint of its request}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
 
@@ -23,7 +27,7 @@ if hold[1] == 'P' then
   if hold[2] ~= ARGV[4] then
     return { 'conflict' }
   end
-  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {} }
+  return { 'replay', tonumber(hold[3]), hold[4], hold[5], {}, '' }
 elseif hold[1] then
   return { 'gone', hold[1] }
 end
@@ -50,6 +54,11 @@ if ARGV[7] ~= '' and newer and now - tonumber(policy[3]) < REMEMBER_POLICY_MS th
 end
 
 local request = cjson.decode(ARGV[9])
+local claim = request.claim
+local earlier = claim and redis.call('HMGET', KEYS[#KEYS], 'hold', 'fingerprint') or {}
+if claim and claim.binding and earlier[1] and earlier[1] ~= claim.over then
+  return { 'claimed', earlier[1], earlier[2] }
+end
 local counters = {}
 for i, wanted in ipairs(request.counters) do
   local counter
@@ -128,4 +137,8 @@ redis.call('HSET', KEYS[1], 't', int(now))
 if ARGV[7] ~= '' then
   redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_at', ARGV[8], 'policy_seen', int(now))
 end
-return { 'held', chosen, room_text, rows_text, unenforced }
+if claim then
+  redis.call('HSET', KEYS[#KEYS], 'hold', ARGV[1], 'fingerprint', claim.fingerprint)
+  redis.call('PEXPIRE', KEYS[#KEYS], int(claim.lives_ms))
+end
+return { 'held', chosen, room_text, rows_text, unenforced, earlier[1] or '' }

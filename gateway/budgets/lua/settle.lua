@@ -3,6 +3,7 @@
 -- KEYS  1 hold   2 open holds   3 journal   4 meta   5 alerts   6.. the hold's counters
 -- ARGV  1 hold id   2 how long a counter outlives its bucket (ms)   3 how long the tombstone stays (ms)
 -- ARGV  4 central amounts   5 high amounts   6 record   7 JSON of the counters in KEYS, as a hold keeps them
+-- ARGV  8 "1" when it is known what came of the work, "0" when it may or may not have run
 -- Returns {kind, central, high, reserved central, reserved high}: kind is commit, late or orphan, amounts are the whole charge
 --       | {"duplicate", central, high, reserved central, reserved high, kind of the first time}
 --       | {"keys", JSON of the hold's counters}: nothing was done, call again with these
@@ -49,6 +50,6 @@ post(KEYS[3], kind, ARGV[1], posted.central, posted.high, counters, ARGV[6])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'C', 'kind', kind, 'central', reserved_central, 'high', reserved_high,
-  'posted_central', ARGV[4], 'posted_high', ARGV[5])
+  'posted_central', ARGV[4], 'posted_high', ARGV[5], 'known', ARGV[8])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return { kind, ARGV[4], ARGV[5], reserved_central, reserved_high }

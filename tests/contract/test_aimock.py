@@ -138,8 +138,6 @@ async def test_its_errors_reach_the_stock_client_and_cost_nothing(mock: Mock) ->
     """64 to 67: its wait, its code, an unknown prompt, and variations, which OpenAI itself took away."""
     client = await mock.gateway.openai(mock.client.headers["authorization"].removeprefix("Bearer "))
 
-    with pytest.raises(openai.RateLimitError) as busy:
-        await client.images.generate(**{**ASK, "prompt": "too many cats"})
     with pytest.raises(openai.BadRequestError) as blocked:
         await client.images.generate(**{**ASK, "prompt": "a bad cat"})
     unmatched = await mock.asked("no such fixture")
@@ -147,6 +145,9 @@ async def test_its_errors_reach_the_stock_client_and_cost_nothing(mock: Mock) ->
         "/v1/images/variations", data={"model": "varied"}, files={"image": ("a.png", picture(), "image/png")}
     )
 
+    # Last, because for the time of its wait the service is asked for nothing more.
+    with pytest.raises(openai.RateLimitError) as busy:
+        await client.images.generate(**{**ASK, "prompt": "too many cats"})
     assert busy.value.response.headers["retry-after"] == "7"
     assert blocked.value.code == "moderation_blocked"
     assert (unmatched.status_code, unmatched.json()["error"]["code"]) == (502, "upstream_misconfigured")

@@ -265,8 +265,9 @@ async def test_of_a_clients_headers_only_the_trace_reaches_the_service(
         assert len(headers) == len(exchange.headers)
         assert set(headers) == {
             "host", "accept", "accept-encoding", "user-agent", "authorization", "content-type",
-            "content-length", "traceparent",
+            "content-length", "traceparent", "connection",
         }  # fmt: skip
+        assert headers["connection"] == "keep-alive"
         assert headers["authorization"] == f"Bearer {SECRET}"
         assert headers["user-agent"] == f"ecogate/{__version__}"
         assert headers["accept-encoding"] == "identity"

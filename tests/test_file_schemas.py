@@ -40,6 +40,8 @@ ONLY_CHECK_SEES: dict[Kind, set[str]] = {
         *("limit-too-large", "name-twice", "on-exceed-after-deny", "on-exceed-downgrade"),
         *("on-exceed-two-ladders", "on-exceed-twice", "reference-outside-a-secret"),
         *("timezone-offset", "timezone-unknown"),
+        *("window-every-duration", "window-rolling-dates", "window-rolling-too-long"),
+        *("window-rolling-week-start", "window-rolling-word"),
         *("window-every-missing", "window-fixed", "window-fixed-date", "window-fixed-every"),
         *("window-fixed-order", "window-from", "window-week-start", "window-year-start"),
         "window-year-start-day",

@@ -26,7 +26,7 @@ from pydantic_core import InitErrorDetails
 
 from gateway.budgets.alert_section import AlertSection, once
 from gateway.budgets.amounts import MAX_STORED, Bound, Dimension
-from gateway.budgets.windows import WEEKDAYS, Every, Weekday, Window, fixed_bucket
+from gateway.budgets.windows import EVERY, WEEKDAYS, Weekday, Window, fixed_bucket, length_ms
 from gateway.documents import Section, closest, unsupported, written, wrong
 from gateway.yaml_tree import shown
 
@@ -41,9 +41,13 @@ Mode = Literal["shadow", "warn", "enforce"]
 Action = Literal["downgrade", "reroute", "deny"]
 Word = TypeVar("Word", str, int)
 
+DAY_MS = 86_400_000
+LONGEST_ROLLING_DAYS = 92
 LAST_YEAR_START_DAY = 28  # the last one that every month has
 _MONTH_AND_DAY = re.compile(r"([0-9]{2})-([0-9]{2})")
 _WALL_CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
+_DURATION = re.compile(r"[1-9][0-9]{0,3}[hd]")
+_LENGTH = re.compile("|".join((*EVERY, _DURATION.pattern)))
 _FROM_1_TO_100 = re.compile(r"([1-9][0-9]?|100)%")
 _PERCENTAGE = re.compile(r"([0-9]{1,3})%")
 _SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
@@ -246,8 +250,8 @@ def _some_limit(limits: LimitsSection) -> LimitsSection:
 class WindowSection(Section):
     """Over which stretch of time a budget counts."""
 
-    kind: Annotated[Literal["calendar", "fixed"], unsupported("rolling")]
-    every: Every | None = None
+    kind: Literal["calendar", "rolling", "fixed"]
+    every: Annotated[str | None, written(_LENGTH)] = None
     week_start: Weekday | None = None
     year_start: Annotated[
         tuple[int, int] | None, BeforeValidator(_month_and_day), written(_MONTH_AND_DAY)
@@ -260,21 +264,36 @@ class WindowSection(Section):
     )
 
 
+def _length_mistakes(window: WindowSection, every: str) -> list[tuple[str, str]]:
+    mistakes = []
+    if window.kind == "calendar" and every not in EVERY:
+        mistakes.append(("every", f"must be one of {', '.join(EVERY)} (got {shown(every)})"))
+    if window.kind == "rolling" and not _rolls(every):
+        lengths = f"hours or days from 1h to {LONGEST_ROLLING_DAYS}d, such as 24h"
+        mistakes.append(("every", f"must be {lengths} (got {shown(every)})"))
+    if window.week_start is not None and every != "week":
+        mistakes.append(("week_start", "is only for weeks"))
+    if window.year_start is not None and every not in {"quarter", "year"}:
+        mistakes.append(("year_start", "is only for quarters and years"))
+    return mistakes
+
+
+def _rolls(every: str) -> bool:
+    return bool(_DURATION.fullmatch(every)) and length_ms(every) <= LONGEST_ROLLING_DAYS * DAY_MS
+
+
 def _whole_window(window: WindowSection) -> WindowSection:
     """What each kind of window needs, and nothing that only another kind has."""
     given = {"year_start": window.year_start, "week_start": window.week_start, "every": window.every}
     dates = {"from": window.start, "to": window.end}
     mistakes: list[tuple[str, str]] = []
-    if window.kind == "calendar":
+    if window.kind != "fixed":
         mistakes += [
             (name, "is only for fixed windows") for name, value in dates.items() if value is not None
         ]
         if window.every is None:
             raise wrong("'every' is missing")
-        if window.week_start is not None and window.every != "week":
-            mistakes.append(("week_start", "is only for weeks"))
-        if window.year_start is not None and window.every not in {"quarter", "year"}:
-            mistakes.append(("year_start", "is only for quarters and years"))
+        mistakes += _length_mistakes(window, window.every)
     else:
         mistakes += [
             (name, "is only for calendar windows") for name, value in given.items() if value is not None
@@ -431,7 +450,7 @@ def window_of(section: WindowSection, zone: str) -> Window:
     if section.start is not None and section.end is not None:
         return Window(kind="fixed", fixed=fixed_bucket(section.start, section.end, zone))
     return Window(
-        kind="calendar",
+        kind="rolling" if section.kind == "rolling" else "calendar",
         every=section.every,
         week_start=WEEKDAYS.index(section.week_start or "monday"),
         year_start=section.year_start or (1, 1),

@@ -47,6 +47,9 @@ def missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
             used=balance.used[dimension],
             held=balance.held[dimension],
             requested=amount,
+            resets_ms=balance.counter.until(balance.bucket)
+            if amount is None
+            else balance.frees_at(dimension, balance.used[dimension] + amount - limits[dimension]),
         )
         for dimension in Dimension
         if dimension in limits

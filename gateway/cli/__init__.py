@@ -12,6 +12,7 @@ from gateway.cli import (
     keys,
     ledger,
     openapi,
+    policies,
     raises,
     schema,
     serve,
@@ -37,4 +38,5 @@ app.command("openapi")(openapi.openapi)
 app.command("schema")(schema.schema)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(policies.app, name="policies")
 app.add_typer(raises.app, name="raises")

@@ -22,9 +22,7 @@ from gateway.errors import (
     DeadlinePassed,
     HoldGone,
     LedgerUnavailable,
-    NotStarted,
     OutcomeUnknown,
-    Rejected,
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
@@ -36,6 +34,7 @@ from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
 from gateway.lifecycle.ladder import reroute
 from gateway.lifecycle.story import Story
+from gateway.lifecycle.tries import Tries
 from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 from gateway.upstreams.refusals import not_started
@@ -84,7 +83,7 @@ class Life:
         self._planner: Planner = lambda request, *, to=None: slot.applied(planner(request, to=to))
         self._upstreams = upstreams
         self._telemetry = telemetry
-        self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
+        self._max_answer_bytes_per_image = max_answer_bytes_per_image
         self._heartbeat_s = stream_heartbeat_s
         self._dispatched: Route | None = None
         self._begin(ask, plan)
@@ -148,38 +147,50 @@ class Life:
             )
 
     async def send(self) -> Served:
-        """Asks the chosen deployment and, if it surely did not start, the next one that has room."""
+        """Asks the chosen deployment and, where that is safe or wanted, others that have room."""
         held = self._account.held
         assert held is not None, "reserve() comes first"  # noqa: S101
-        failed: list[UpstreamFailure] = []
+        tries = Tries(self._story, self._configuration.deployments.rules.retries)
         attempts = self._plan.attempts(held.candidate)
         for route in attempts:
-            if failed and not self._retries.take():
+            if tries.made and not self._retries.take():
                 break
             if not await self._slot.at(route):
                 continue
-            await self._dispatch(route)
+            await self._dispatch(route, tries)
             try:
-                answer = await self._attempt(route, len(failed) + 1)
-            except NotStarted as failure:
-                failed.append(failure)
-                continue
-            except Rejected as failure:
-                await self._account.release(route, outcome="rejected", status=failure.status)
-                raise failures.relayed(failure) from failure
-            except OutcomeUnknown as failure:
-                error = failures.unknown(failure)
-                await self._account.charge_as_held(route, outcome="unknown", status=error.status)
-                raise error from failure
+                answer = await self._attempt(route, len(tries.made) + 1)
+            except UpstreamFailure as failure:
+                if tries.again(route, failure):
+                    continue
+                break
             except ClientGone:
                 await self._account.charge_as_held(route, outcome="client_gone", status=None)
                 raise
             if isinstance(answer, UpstreamStream):
                 return self._delivery.begin(route, answer)
             return await self._delivery.whole(route, answer)
-        nobody: ApiError = failures.nobody_started(not_started(failed)) if failed else failures.busy()
-        await self._account.release(attempts[-1], outcome="not_started", status=nobody.status)
-        raise nobody
+        raise await self._nothing_came(tries, attempts[-1])
+
+    async def _nothing_came(self, tries: Tries, last: Route, instead: ApiError | None = None) -> ApiError:
+        """Posts what the attempts that failed leave behind; the answer that tells of them, or `instead` where
+        they leave nothing."""
+        charged, rejected = tries.charged(), tries.rejected()
+        error: ApiError
+        if charged is not None:
+            route, unknown = charged
+            error = failures.unknown(unknown)
+            await self._account.charge_as_held(route, outcome="unknown", status=error.status)
+        elif rejected is not None:
+            route, refused = rejected
+            error = failures.relayed(refused)
+            await self._account.release(route, outcome="rejected", status=refused.status)
+        else:
+            failed = tries.failures()
+            nobody = failures.nobody_started(not_started(failed)) if failed else failures.busy()
+            error = instead or nobody
+            await self._account.release(last, outcome="not_started", status=error.status)
+        return error
 
     async def follow(self, served: Served) -> None:
         """Relays the stream that `send()` began, to its end or its failure, and settles."""
@@ -231,18 +242,21 @@ class Life:
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
-    async def _dispatch(self, route: Route) -> None:
+    async def _dispatch(self, route: Route, tries: Tries) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
         ask = self._ask
         if ask.gone.is_set():
-            await self._account.release(route, outcome="client_gone", status=None)
+            charged = tries.charged()
+            if charged is not None:
+                await self._account.charge_as_held(charged[0], outcome="client_gone", status=None)
+            else:
+                await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
         record = self._story.record(route, outcome="unknown")
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
-            await self._account.release(route, outcome="not_started", status=503)
-            raise failures.store_unavailable() from error
+            raise await self._nothing_came(tries, route, failures.store_unavailable()) from error
         self._dispatched = route
         self._account.sent(record)
 
@@ -253,7 +267,7 @@ class Life:
             names.OPERATION: names.OPERATION_IMAGES,
             names.OUTPUT_TYPE: "image",
             names.REQUEST_MODEL: deployment.footprint_model(request.model),
-            names.REQUEST_COUNT: request.n,
+            names.REQUEST_COUNT: route.footprint.images,
             names.PROVIDER: deployment.location.provider,
             names.DEPLOYMENT: deployment.id,
             names.ZONE: route.footprint.zone,
@@ -303,7 +317,7 @@ class Life:
             self._upstreams.to(route.deployment).send(
                 self._ask.request,
                 trace_headers=self._telemetry.trace_headers(),
-                max_answer_bytes=self._max_answer_bytes,
+                max_answer_bytes=self._max_answer_bytes(route),
             )
         )
         finish = route.deployment.on_disconnect == "finish"
@@ -322,6 +336,12 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
+
+    def _max_answer_bytes(self, route: Route) -> int:
+        """A conversation that is streamed repeats its pictures at the end; one without any is small."""
+        request = self._ask.request
+        times = 2 if request.stream and request.text is not None else 1
+        return self._max_answer_bytes_per_image * max(1, route.footprint.images) * times
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

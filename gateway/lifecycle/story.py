@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from gateway import telemetry as names
 from gateway.budgets.notices import verdict_log
 from gateway.usage.record import Attempt, Record, encode
@@ -85,8 +87,8 @@ class Story:
                 because=self._because(refused or route.reason),
                 outcome=outcome,
                 status=status,
-                images_requested=request.n,
-                images=request.n if images is None else images,
+                images_requested=route.footprint.images,
+                images=route.footprint.images if images is None else images,
                 size=size or request.size,
                 quality=request.quality,
                 basis=basis,
@@ -108,6 +110,21 @@ class Story:
                 warnings=list(shown.warnings),
             )
         )
+
+    def waste(self, place: int, route: Route | None) -> None:
+        """Marks an attempt as one that may have run at a route for nothing; None takes the mark away."""
+        wasted = None
+        if route is not None:
+            footprint = route.footprint
+            wasted = {
+                "energy_wh": footprint.energy_wh.central,
+                "water_ml": footprint.water_ml.central,
+                "carbon_g": footprint.carbon_g.central,
+            }
+            price = route.deployment.price_usd(footprint.images)
+            if price is not None:
+                wasted["cost_usd"] = float(price)
+        self.attempts[place] = structs.replace(self.attempts[place], wasted=wasted)
 
     def _because(self, reason: str) -> list[str]:
         found = []

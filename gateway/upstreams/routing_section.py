@@ -59,9 +59,8 @@ class WeightsSection(Section):
 class RetriesSection(Section):
     """How often one request may be sent."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"ambiguous"})
-
     max_attempts: Annotated[int, Field(ge=1, le=5)] = 2
+    ambiguous: Annotated[int, Field(ge=0, le=4)] = 0
 
 
 class OutlierDetectionSection(Section):
@@ -100,6 +99,8 @@ class RoutingSection(Section):
             yield ("weights",), "has no meaning without 'objective: weighted'"
         elif self.weights is not None and not any(dict(self.weights).values()):
             yield ("weights",), "must not all be 0"
+        if self.retries.ambiguous >= self.retries.max_attempts:
+            yield ("retries", "ambiguous"), "must be less than max_attempts, of which it is a part"
         outliers = self.outlier_detection
         longest = outliers.max_ejection_time_s
         if longest is not None and longest < outliers.base_ejection_time_s:

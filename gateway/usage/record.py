@@ -15,12 +15,17 @@ UNCERTAIN = frozenset({"unknown", "client_gone"})
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
+    """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown.
+
+    `wasted` is what it took by the central estimate, and what it cost where a price is declared, if it may
+    have run and nothing came of it: no budget was charged for it.
+    """
 
     deployment: str
     outcome: str
     status: int | None = None
     duration_ms: float | None = None
+    wasted: dict[str, float] | None = None
 
 
 class Record(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -119,6 +119,7 @@ def test_windows_say_where_they_start(tmp_path: Path) -> None:
         Window("calendar", "week", week_start=6),
         Window("calendar", "year", year_start=(4, 6)),
         Window("calendar", "quarter", year_start=(10, 1)),
+        Window("rolling", "24h"),
         Window("fixed", fixed=fixed_bucket(first, end, "Europe/London")),
     ]
 

@@ -61,7 +61,7 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         unknown_region="mix",
         queue_s=0.5,
         on_short_deadline="refuse",
-        retries=Retries(max_attempts=3),
+        retries=Retries(max_attempts=3, ambiguous=1),
         outlier_detection=OutlierDetection(
             consecutive_5xx=3,
             interval_s=20,

@@ -82,7 +82,9 @@ class Slot:
             return True
         self.leave()
         self._moves += 1
-        return (await self._first([route], panic=self._panic)).chosen is not None
+        # A route that is usable although it is ejected is one of a group in which everybody is.
+        panic = self._panic or route.candidate.left_out is not None
+        return (await self._first([route], panic=panic)).chosen is not None
 
     def ended(self, route: Route, sign: Sign) -> None:
         """The work at a route is over; `sign` is what it says about the deployment."""

@@ -111,7 +111,7 @@ class Ledger:
         may be repeated; if it is given up instead, `release` makes sure that nothing stays held. `record` is
         journaled should the hold expire. Raises WindowMoved when the buckets are not those of the store's
         time, HoldGone when the hold has already ended, LedgerUnavailable when newer `policies` (their
-        version, and when they were written in ms) were in force a minute ago, ValueError when the id belongs
+        version and number, see `editions`) were in force, ValueError when the id belongs
         to another request or an amount is out of bounds.
         """
         wire.check_request(candidates, counters)

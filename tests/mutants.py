@@ -190,6 +190,20 @@ MUTANTS = (
         ALERTS,
     ),
     Mutant(
+        "alerts in each bucket of a rolling window",
+        f"{LUA}/reserve.lua",
+        "if before < mark[4] then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of each refusal of a rolling window",
+        f"{LUA}/refuse.lua",
+        "if not known then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
         "alerts one amount late",
         f"{LUA}/prelude.lua",
         "if spent >= tonumber(amount) then",

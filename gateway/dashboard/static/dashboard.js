@@ -23,13 +23,14 @@ function withRange(row, key, unit) {
 
 async function showTotals() {
   // No row: nothing was asked this month, so the sums are known to be zero.
-  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0 };
+  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0, avoided_carbon_g: 0 };
   const quantity = ([title, key, unit]) => {
     const known = range(row, key);
     return card(title, amount(known?.central, unit), spread(known, unit));
   };
   at("totals").replaceChildren(
     ...QUANTITIES.map(quantity),
+    card("Carbon avoided", amount(row.avoided_carbon_g ?? undefined, "g"), "against an even spread; less than 0 is more caused"),
     card("Images", count(row.images), ""),
     card("Cost", amount(row.cost_usd, "USD"), unpriced(row)),
     card("Requests", count(row.requests), row.refused > 0 ? `${count(row.refused)} of them refused` : ""),

@@ -51,8 +51,8 @@ class BudgetItem(msgspec.Struct, kw_only=True):
     """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts.
 
     `raised` is added to `limit` for a while; `remaining` is what both leave. Where a window has charges whose
-    cost nobody knows, `unpriced` counts them, and `used` and `remaining` of cost are null. What is `unlimited`
-    is counted and refuses nothing: `limit` and `remaining` are null.
+    cost nobody knows, `unpriced` counts them, and `used` and `remaining` of cost are null. What is
+    `unlimited` is counted and refuses nothing: `limit` and `remaining` are null.
     """
 
     policy: str

@@ -360,8 +360,8 @@ class Running:
             raise StoreError(f"background work has ended: {', '.join(ended)}")
 
     async def _stop_background(self) -> None:
-        """Cancels all of it until it has ended: a library that is cancelled while it connects may take that for
-        a failed connection, after which its caller goes on."""
+        """Cancels all of it until it has ended: a library that is cancelled while it connects may take that
+        for a failed connection, after which its caller goes on."""
         running = set(self._background.values())
         while running:
             for task in running:

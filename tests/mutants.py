@@ -20,12 +20,15 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 LUA = "gateway/budgets/lua"
+ROUTING_LUA = "gateway/routing/lua"
 LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 ROLLING = ("tests/budgets/test_ledger_rolling.py",)
+EDITIONS = ("tests/budgets/test_editions.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
+LEASES = ("tests/routing/test_leases.py",)
 LOSS = ("tests/faults/test_loss.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
@@ -116,6 +119,20 @@ MUTANTS = (
         "if over <= 1 then",
         ROLLING,
     ),
+    Mutant(
+        "lets policies that were replaced come back by themselves",
+        f"{LUA}/announce.lua",
+        "if before and ARGV[2] ~= '1' and kept then",
+        "if false then",
+        EDITIONS,
+    ),
+    Mutant(
+        "keeps policies out that were written back",
+        f"{LUA}/announce.lua",
+        "if before and ARGV[2] ~= '1' and kept then",
+        "if before and kept then",
+        EDITIONS,
+    ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(
         "reserves without a ledger", f"{LUA}/reserve.lua", "if not meta[1] then", "if false then", RESERVE
@@ -173,6 +190,20 @@ MUTANTS = (
         ALERTS,
     ),
     Mutant(
+        "alerts in each bucket of a rolling window",
+        f"{LUA}/reserve.lua",
+        "if before < mark[4] then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of each refusal of a rolling window",
+        f"{LUA}/refuse.lua",
+        "if not known then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
         "alerts one amount late",
         f"{LUA}/prelude.lua",
         "if spent >= tonumber(amount) then",
@@ -200,8 +231,8 @@ MUTANTS = (
     Mutant(
         "admits by older policies",
         f"{LUA}/reserve.lua",
-        "if ARGV[7] ~= '' and newer and",
-        "if false and newer and",
+        "if ARGV[7] ~= '' and tonumber(ARGV[8]) <",
+        "if false and tonumber(ARGV[8]) <",
         RESERVE,
         "older_policies",
     ),
@@ -408,6 +439,48 @@ MUTANTS = (
         'await self._account.release(route, outcome="client_gone", status=None)',
         ("tests/lifecycle/test_serve.py",),
         "hangs_up",
+    ),
+    Mutant(
+        "forgets the charge of an attempt that may have run",
+        f"{LIFE}/tries.py",
+        "for one in reversed(self.made):",
+        "for one in self.made[-1:]:",
+        ("tests/lifecycle/test_tries.py",),
+    ),
+    Mutant(
+        "leases one slot too many",
+        f"{ROUTING_LUA}/take.lua",
+        "used[i] < capacity",
+        "used[i] <= capacity",
+        LEASES,
+    ),
+    Mutant(
+        "lets everybody probe",
+        f"{ROUTING_LUA}/take.lua",
+        "if states[chosen] == 'half_open' then",
+        "if false then",
+        LEASES,
+    ),
+    Mutant(
+        "gives no slot back",
+        f"{ROUTING_LUA}/leave.lua",
+        "redis.call('ZREM', KEYS[1], ARGV[1])",
+        "",
+        LEASES,
+    ),
+    Mutant(
+        "revives a slot that was given back",
+        f"{ROUTING_LUA}/renew.lua",
+        "or redis.call('ZSCORE', leases, id)",
+        "or true",
+        LEASES,
+    ),
+    Mutant(
+        "ejects everybody",
+        f"{ROUTING_LUA}/leave.lua",
+        "if ejected < tonumber(ARGV[9]) then",
+        "if true then",
+        LEASES,
     ),
     Mutant(
         "forgets a settlement that the store did not take",

@@ -63,7 +63,6 @@ WHOLE = {
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "api/test_conversations": "demo/conversations",
-    "lifecycle/test_plan": "lifecycle/pricing",
     "lifecycle/test_serve": "telemetry",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}
@@ -75,6 +74,7 @@ OF_NO_MODULE = {
     "footprint/test_methodology": "docs/methodology.md",
     "lifecycle/test_streams": "lives whose answer is a stream",
     "routing/test_providers": "routing/providers",
+    "images/test_fuzz": "every reader of bodies",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",
     "test_readme": "README.md",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
+from gateway.budgets.policy_file import PolicyFile, limits_of, unlimited_of, window_of
 from gateway.documents import Document, closest, in_order, read_document
 from gateway.errors import ConfigError, Problem
 from gateway.yaml_tree import shown
@@ -54,7 +54,8 @@ class Budget:
     """Limits in a window, for the requests that match, one counter per distinct value of `per`.
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
-    `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
+    `limits` are ledger integers; a dimension without one is not limited, and shown
+    where it is declared `unlimited`. `warn_at` are percentages of limits.
     `downgrade` are the changes by which a request may be made lighter, each on top of those before, and
     `reroute` the deployments that may take it instead. `alerts` are told when a percentage is reached, and of
     the first refusal of a window.
@@ -73,6 +74,7 @@ class Budget:
     on_exceed: tuple[Action, ...]
     on_store_down: Literal["deny"]
     warn_at: tuple[int, ...] = ()
+    unlimited: tuple[Dimension, ...] = ()
     downgrade: tuple[Mapping[str, str | int], ...] = ()
     reroute: tuple[str, ...] = ()
     alerts: tuple[Webhook, ...] = ()
@@ -82,13 +84,13 @@ class Budget:
 class PolicySet:
     """Every budget of a folder, in the order of files; `version` is a digest of the files' contents.
 
-    `written_ms` is when a file or the folder changed last (UTC epoch ms): of two versions the later is newer.
+    `number` is what the budget store calls this version: the higher, the later written; 0 until it is known.
     `raised` are the raises in force, by org and counter; they come from the budget store, not from files.
     """
 
     budgets: tuple[Budget, ...]
     version: str
-    written_ms: int = field(default=0, compare=False)
+    number: int = field(default=0, compare=False)
     raised: Raised = field(default_factory=dict)
 
 
@@ -105,8 +107,6 @@ def load_policies(
     """
     documents, problems = [], []
     files = _policy_files(directory)
-    # Before they are read: what is written meanwhile must not make an older text look newer.
-    written_ms = max(path.stat().st_mtime_ns for path in (directory, *files)) // 1_000_000
     for path in files:
         try:
             documents.append(read_document(path, PolicyFile, environ=environ))
@@ -120,7 +120,6 @@ def load_policies(
     return PolicySet(
         budgets=tuple(budget for document in documents for budget in _budgets(document)),
         version=_version([document.digest for document in documents]),
-        written_ms=written_ms,
     )
 
 
@@ -188,6 +187,7 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         match=section.match,
         per=tuple(section.per),
         limits=limits_of(section.limits),
+        unlimited=unlimited_of(section.limits),
         window=window_of(section.window, zone),
         timezone=zone,
         bound=section.bound,

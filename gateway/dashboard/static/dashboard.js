@@ -71,6 +71,7 @@ async function showBudgets() {
   const rows = (await api.budgets()).data;
   const unit = (row) => (row.dimension === "images" ? "" : row.unit);
   const figure = (title, key) => [title, (row) => amount(row[key], unit(row)), "number"];
+  const limited = (key) => [key, (row) => (row.unlimited ? "unlimited" : amount(row[key], unit(row))), "number"];
   at("budgets").replaceChildren(table(
     "One row for each limit that applies to you.",
     [
@@ -78,7 +79,7 @@ async function showBudgets() {
       ["for", (row) => named(row.scope)],
       ["counts", (row) => row.dimension],
       ["share", share],
-      figure("used", "used"), figure("held", "held"), figure("remaining", "remaining"), figure("limit", "limit"),
+      figure("used", "used"), figure("held", "held"), limited("remaining"), limited("limit"),
       ["until", (row) => (row.window?.end ? moment(row.window.end) : "unknown")],
     ],
     rows,

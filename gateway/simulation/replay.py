@@ -29,10 +29,12 @@ STRATEGIES = ("even", "fixed", "policy", "optimum")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a strategy caused; `p95_s` is the time from arrival to the image, waiting included."""
+    """What a strategy caused; `p95_s` is the time from arrival to the image, waiting included; `score` is
+    what the objective minimises, summed over the images."""
 
     gco2: float = 0.0
     litres: float = 0.0
+    score: float = 0.0
     images: int = 0
     upstream_429: int = 0
     switches: int = 0
@@ -103,6 +105,7 @@ class Replay:
         slots[place].take(start)
         carbon, water = self.costs.amounts(place, int(start // SECONDS_PER_HOUR))
         outcome.gco2 += carbon * images
+        outcome.score += self.costs.score(carbon, water) * images
         outcome.litres += water * images / ML_PER_L
         outcome.images += images
         name = self.costs.options[place].deployment.id

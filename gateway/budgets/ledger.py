@@ -239,6 +239,17 @@ class Ledger:
             self._presence.refuse(hold.org)
         return bool(answer[0] == "restored")
 
+    async def was_posted(self, org: str, hold_id: str) -> bool:
+        """Whether SQL has an entry of a hold; the store forgets one that ended hours ago."""
+        if self._archive is None:
+            return False
+        try:
+            async with asyncio.timeout(ARCHIVE_S):
+                return await self._archive.has_hold(org, hold_id)
+        except (StoreError, OSError, TimeoutError) as error:
+            msg = f"the database cannot say whether {hold_id} was charged: {error}"
+            raise LedgerUnavailable(msg) from error
+
     async def adopt_endings(self, org: str) -> int:
         """Post to the counters the recent endings that SQL has and the store lost; answers how many.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.budgets.wire import OrgKeys
 from gateway.demo.faults import parse_fault
 from tests.faults.world import store_running
 from tests.lifecycle.reading import recorded
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tests.faults.world import Store
 
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
-ALLOWING = {"on_store_down": "allow", "emergency": {"limits": {"images": 6}, "processes": 2}}
+ALLOWING: dict[str, Any] = {"on_store_down": "allow", "emergency": {"limits": {"images": 6}, "processes": 2}}
 TEAM = budget(**ALLOWING)
 
 
@@ -82,7 +83,7 @@ async def test_a_store_that_goes_away_stops_those_who_deny_and_not_those_who_all
         await until_used(allowed, 2)
         record = await recorded(allowed, passed.headers["x-request-id"])
         metrics = (await allowed.get("/metrics")).text
-        spans = gateway.span_tree()
+    spans = gateway.span_tree()
 
     assert (passed.status_code, stopped.status_code) == (200, 503)
     assert stopped.json()["error"]["code"] == "budget_store_unavailable"
@@ -250,3 +251,29 @@ async def test_what_passed_stands_on_disk_before_it_is_sent(tmp_path: Path, stor
     assert len(lines) == 1
     org, hold, charge, *_ = json.loads(lines[0])
     assert (org, hold.startswith("req_"), charge[0][3]) == ("acme", True, 2)
+
+
+async def test_a_use_whose_tombstone_is_over_is_not_charged_again(tmp_path: Path, store: Store) -> None:
+    """That it was posted may not have come to disk; the store forgets it after hours, SQL never."""
+    async with gateway_running(tmp_path, store.url, budgets=[TEAM]) as gateway:
+        key = await gateway.key()
+        client = await gateway.http(key)
+        await ask(client)
+        async with Away(store):
+            passed = await ask(client)
+        await until_used(client, 2)
+        record = await recorded(client, passed.headers["x-request-id"])
+    seat = tmp_path / "data" / "emergency" / "seat-1.jsonl"
+    uses = [line for line in seat.read_text().splitlines(keepends=True) if line.startswith("[")]
+    seat.write_text("".join(uses))
+    hold = json.loads(uses[-1])[1]
+    assert await store.redis.delete(OrgKeys("acme").hold(hold)) == 1
+
+    async with gateway_running(tmp_path, store.url, budgets=[TEAM]) as gateway:
+        client = await gateway.http(key)
+        async with asyncio.timeout(20):
+            while not seat.read_text().endswith(f'"{hold}"\n'):
+                await asyncio.sleep(0.1)
+        assert await used(client) == 2
+
+    assert record["images"] == 1

@@ -56,6 +56,7 @@ from gateway.reloading import Reloading
 from gateway.routing.feed import Feed
 from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
+from gateway.routing.latency import LatencyShare
 from gateway.routing.leases import Leases
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
@@ -303,7 +304,7 @@ class Running:
             self._start("leases", settlements.renew())
             self._start("expiry", settlements.expire())
             self._start("signals", feed.run())
-            self._share(images.leases)
+            self._share(images, LatencyShare(reader, images.latencies))
             self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._start("configuration", self._files.watch(spans))
@@ -331,10 +332,11 @@ class Running:
         queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
         return Deliveries(queue, http, lambda: self._files.current.policies, spans)
 
-    def _share(self, leases: Leases) -> None:
-        """Keeps this process's leases alive, and its view of all others young."""
-        self._start("capacity", leases.renew())
-        self._start("fleet", leases.watch(lambda: self._files.current.deployments))
+    def _share(self, images: Images, durations: LatencyShare) -> None:
+        """Keeps this process's leases alive, and its view of what all gateways know young."""
+        self._start("capacity", images.leases.renew())
+        self._start("fleet", images.leases.watch(lambda: self._files.current.deployments))
+        self._start("latency", durations.run(lambda: self._files.current.deployments))
 
     def _facts(self) -> dict[str, Any]:
         configuration = self._files.current

@@ -15,7 +15,15 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from gateway.errors import ConfigError, Problem
@@ -47,6 +55,11 @@ class Section(BaseModel):
 def wrong(message: str) -> PydanticCustomError:
     """What a validator raises: the message follows the path of the value."""
     return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def written(pattern: re.Pattern[str], **more: Any) -> WithJsonSchema:
+    """How editors are told what text a validator takes."""
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern.pattern})$", **more})
 
 
 def closest(word: str, known: Iterator[str] | list[str]) -> str:
@@ -88,7 +101,11 @@ def _dereferenced(value: object, info: ValidationInfo) -> SecretStr:
     return SecretStr(secret)
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_dereferenced)]
+Secret = Annotated[
+    SecretStr,
+    BeforeValidator(_dereferenced),
+    written(REFERENCE, description="The environment variable of a secret"),
+]
 
 
 @dataclass(frozen=True, slots=True)

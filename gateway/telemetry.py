@@ -120,6 +120,18 @@ class Telemetry:
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
+        self._wasted = {
+            field: meter.create_counter(
+                f"ecogate.wasted.{name}",
+                unit=unit,
+                description="Of attempts that may have run for nothing, central estimate; in no budget",
+            )
+            for field, name, unit in (
+                ("energy_wh", "energy", "Wh"),
+                ("water_ml", "water", "mL"),
+                ("carbon_g", "carbon", "gCO2e"),
+            )
+        }
         self._leases = meter.create_counter(
             "ecogate.leases",
             description="Slots asked for: taken, busy, or unshared while the store does not answer",
@@ -239,6 +251,11 @@ class Telemetry:
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})
+
+    def wasted(self, *, deployment: str, amounts: Mapping[str, float]) -> None:
+        """Counts what an attempt may have taken for nothing."""
+        for field, counter in self._wasted.items():
+            counter.add(amounts[field], {"deployment": deployment})
 
     def lease(self, *, outcome: str) -> None:
         """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""

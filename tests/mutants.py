@@ -20,6 +20,7 @@ LUA = "gateway/budgets/lua"
 LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
+ROLLING = ("tests/budgets/test_ledger_rolling.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
 LOSS = ("tests/faults/test_loss.py",)
@@ -68,8 +69,8 @@ MUTANTS = (
     Mutant(
         "ignores what is held",
         f"{LUA}/reserve.lua",
-        " + counter.held[d] + amounts[d] >",
-        " + amounts[d] >",
+        "if amounts[d] > 0 and spent + held + amounts[d] > limit",
+        "if amounts[d] > 0 and spent + amounts[d] > limit",
         RESERVE,
     ),
     Mutant(
@@ -85,6 +86,34 @@ MUTANTS = (
         "(0, 1) if self.cost_uusd is None",
         "(0, 0) if self.cost_uusd is None",
         SETTLE,
+    ),
+    Mutant(
+        "counts one part too few of a rolling window",
+        f"{LUA}/prelude.lua",
+        "for k = 1, trail do",
+        "for k = 2, trail do",
+        ROLLING,
+    ),
+    Mutant(
+        "ignores what earlier parts hold",
+        f"{LUA}/prelude.lua",
+        "counter.before.held[d] + earlier.held[d]",
+        "counter.before.held[d]",
+        ROLLING,
+    ),
+    Mutant(
+        "forgets a part before it left the window",
+        f"{LUA}/prelude.lua",
+        "counter.lasts = ends + trail * (ends - starts)",
+        "counter.lasts = ends",
+        ROLLING,
+    ),
+    Mutant(
+        "names a moment at which not enough has left",
+        f"{LUA}/reserve.lua",
+        "if over <= 0 then",
+        "if over <= 1 then",
+        ROLLING,
     ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(

@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 def write_files(
-    directory: Path, services: dict[str, str], budgets: list[dict[str, Any]]
+    directory: Path, services: dict[str, str], budgets: list[dict[str, Any]], concurrency: int | None = None
 ) -> tuple[Path, Path]:
     """A deployments file with one deployment per zone, and a policies folder."""
     deployments = [
@@ -67,6 +67,7 @@ def write_files(
             "location": {"provider": "self", "zone": zone, "pin": "region"},
             "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
             "defaults": {"steps": 28, "size": "1024x1024"},
+            "capacity": {"concurrency": concurrency} if concurrency is not None else {},
         }
         for zone, base_url in services.items()
     ]
@@ -84,12 +85,13 @@ async def gateway_process(
     *,
     budgets: list[dict[str, Any]],
     command: Sequence[str] = ("-m", "gateway", "serve"),
+    concurrency: str = "",
     waits_for: str = "/readyz",
     **environment: str,
 ) -> AsyncIterator[GatewayProcess]:
     """A gateway whose `waits_for` answers 200; ended by SIGTERM, then SIGKILL, if the test did not end it."""
     directory.mkdir(exist_ok=True)
-    file, policies = write_files(directory, services, budgets)
+    file, policies = write_files(directory, services, budgets, int(concurrency) if concurrency else None)
     port = free_port()
     log = directory / "gateway.log"
     settings = {

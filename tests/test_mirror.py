@@ -12,7 +12,7 @@ THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
     "lifecycle/test_serve": "story failures dry_run account delivery",
     "lifecycle/test_streams": "annotation relay",
-    "lifecycle/test_slot": "seen",
+    "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
     "api/test_images": "bodies errors models serving",

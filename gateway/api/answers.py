@@ -161,6 +161,7 @@ class RequestAnswer(RequestItem, kw_only=True):
     candidates: list[dict[str, Any]] = []
     routing: dict[str, Any] = {}
     attempts: list[Any] = []
+    served: dict[str, str | None] | None = None
     usage: dict[str, Any] | None = None
     usage_basis: str | None = None
     trace_id: str | None = None
@@ -229,6 +230,7 @@ def request_answer(stored: StoredRequest) -> RequestAnswer:
         candidates=record.candidates,
         routing=record.routing,
         attempts=list(record.attempts),
+        served=record.served,
         usage=record.usage,
         usage_basis=record.usage_basis,
         trace_id=record.trace_id,

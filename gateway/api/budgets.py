@@ -36,7 +36,8 @@ ANYTHING = "*"
 class WindowAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The stretch of time that a budget counts over, `start` included and `end` excluded.
 
-    `every` is the length of a calendar window; fixed ones have none.
+    `every` is the length of a calendar or rolling window; fixed ones have none. `end` of a rolling window is
+    when its oldest part leaves it.
     """
 
     kind: str
@@ -157,7 +158,7 @@ def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
     window = WindowAnswer(
         kind=budget.window.kind,
         every=budget.window.every,
-        start=rfc3339(balance.bucket.start_ms, zone),
+        start=rfc3339(balance.counter.window(balance.bucket).start_ms, zone),
         end=rfc3339(balance.bucket.end_ms, zone),
         timezone=budget.timezone,
     )

@@ -78,6 +78,10 @@ def _deployment(deployment: Deployment, configuration: Configuration, images: Im
             yearly_source=image.carbon_basis,
         ).as_json(),
         **_use(deployment, images.leases.fleet),
+        "latency": {
+            kind: {"p50_s": usual.p50_s, "p95_s": usual.p95_s}
+            for kind, usual in sorted(images.latencies.of(deployment.id).items())
+        },
         "leads": [model for model in deployment.models if grid.incumbent(model) == deployment.id],
         "ordered_by_signals": [model for model in deployment.models if grid.acts(model)],
     }

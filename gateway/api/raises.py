@@ -103,16 +103,19 @@ async def create_raise(
         limits=budget.limits,
         current=buckets[0],
         next=buckets[1],
+        trail=budget.window.trail,
     )
+    used, leaving = await _used(ledger, org, counter) if data.reset else ({}, [])
     granted = Raise(
         id=uuid.uuid4().hex,
         org=org,
         policy=budget.name,
         scope=data.scope,
         counter=counter.id,
-        amounts=await _used(ledger, org, counter) if data.reset else _amounts(data, budget),
+        amounts=used if data.reset else _amounts(data, budget),
+        leaving=leaving,
         from_ms=int(time.time() * 1000),
-        until_ms=buckets[0].end_ms if data.until is None else _until(data.until, now),
+        until_ms=counter.until(buckets[0]) if data.until is None else _until(data.until, now),
         author=administrator.key,
         reason=_reason(data.reason),
         kind="reset" if data.reset else "raise",
@@ -214,9 +217,18 @@ def _amounts(data: NewRaise, budget: Budget) -> dict[str, int]:
     return {dimension.value: amount for dimension, amount in amounts.items()}
 
 
-async def _used(ledger: Ledger, org: str, counter: Counter) -> dict[str, int]:
+async def _used(
+    ledger: Ledger, org: str, counter: Counter
+) -> tuple[dict[str, int], list[tuple[int, dict[str, int]]]]:
+    """What the window has used, and when which part of it will leave a rolling one (UTC epoch ms)."""
     (balance,) = await ledger.balances(org, [counter])
-    return {dimension.value: balance.used[dimension] for dimension in counter.limits}
+    width_ms = balance.bucket.end_ms - balance.bucket.start_ms
+    leaving = [
+        (balance.bucket.start_ms + number * width_ms, {d.value: earlier[d] for d in counter.limits})
+        for number, earlier in enumerate(balance.trail, start=1)
+    ]
+    used = {dimension.value: balance.used[dimension] for dimension in counter.limits}
+    return used, [(at_ms, part) for at_ms, part in leaving if any(part.values())]
 
 
 def _until(text: str, now: datetime) -> int:

@@ -42,6 +42,10 @@ def _nullable_text(description: str) -> Schema:
     return Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL], description=description)
 
 
+def _nullable_number(description: str) -> Schema:
+    return Schema(type=[OpenAPIType.NUMBER, OpenAPIType.NULL], description=description)
+
+
 def _range(description: str) -> Schema:
     return _object(
         description, low=_number("Lower bound"), central=_number("Estimate"), high=_number("Upper bound")
@@ -194,11 +198,28 @@ ESTIMATE = _object(
     policies=_list(
         _object(
             "A budget that has a say",
-            ("remaining",),
+            ("remaining", "limits"),
             policy=_text("Its name"),
             scope=_of(OpenAPIType.OBJECT, "Whose counter", additional_properties=_text("")),
             mode=_text("What it does when it has no room", enum=["shadow", "warn", "enforce"]),
             bound=_text("Which estimate it counts", enum=["central", "high"]),
+            window=_of(OpenAPIType.OBJECT, "The stretch of time that it counts over now"),
+            verdict=_text("Whether it has room for this", enum=["admit", "deny"]),
+            because=_list(_text(""), "Why, one sentence for each dimension without room"),
+            limits=_list(
+                _object(
+                    "One dimension that it limits, for those who may see it",
+                    dimension=_text("Such as carbon"),
+                    unit=_text("Of the amounts"),
+                    limit=_number("As the policy has it"),
+                    raised=_number("Added to it for a while"),
+                    used=_number("Settled in this window"),
+                    held=_number("Held by requests in progress"),
+                    remaining=_nullable_number("What is left; null where nobody knows"),
+                    requested=_nullable_number("What this body would hold; null where unknown"),
+                ),
+                "Its limits",
+            ),
             remaining=_of(
                 OpenAPIType.OBJECT,
                 "What is left, for those who may see it",

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from gateway.budgets.signing import signing_key
-from gateway.documents import Secret, Section, wrong
+from gateway.documents import Secret, Section, written, wrong
 
 _URL = re.compile(r"[!-~]{1,2000}")
+_ADDRESS = re.compile(r"https?://[!-~]+")
 
 
 def _webhook(url: str) -> str:
@@ -56,7 +57,7 @@ def _signs(secret: SecretStr) -> SecretStr:
 class AlertSection(Section):
     """One webhook that is told what happens to a budget."""
 
-    webhook: Annotated[str, AfterValidator(_webhook)]
+    webhook: Annotated[str, AfterValidator(_webhook), written(_ADDRESS)]
     secret: Annotated[Secret, AfterValidator(_signs)]
 
 

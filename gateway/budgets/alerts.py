@@ -135,9 +135,10 @@ def refusals_json(rows: Sequence[Shortfall], outlives_ms: int) -> str:
         [
             [
                 row.counter.id,
-                *map(str, (row.bucket.start_ms, row.bucket.end_ms, 1 + dimensions.index(row.dimension))),
+                *map(str, (row.bucket.start_ms, row.counter.until(row.bucket))),
+                str(1 + dimensions.index(row.dimension)),
                 REFUSALS[code_of(row)],
-                *map(str, (row.limit, row.used, row.held, row.bucket.end_ms + outlives_ms)),
+                *map(str, (row.limit, row.used, row.held, row.counter.until(row.bucket) + outlives_ms)),
             ]
             for row in rows
         ]

@@ -44,7 +44,8 @@ class Counter:
     `id` is `<budget>|<scope as compact sorted JSON>` and never changes while both stay the same. `scope` is
     empty for a budget that everyone shares. A dimension that is absent from `limits` has no limit; 0 allows
     nothing. What is not `enforced` is counted and compared, but refuses nothing. `alert_at` are
-    percentages of which its owners want to hear; None where nobody does.
+    percentages of which its owners want to hear; None where nobody does. In a rolling window as many
+    buckets as `trail` says, each as long as the current one, count with it.
     """
 
     id: str
@@ -56,6 +57,21 @@ class Counter:
     next: Bucket
     enforced: bool = True
     alert_at: tuple[int, ...] | None = None
+    trail: int = 0
+
+    def starts(self) -> list[int]:
+        """Where the buckets start that a call may need (ms): the trail, the current one, the next one."""
+        width_ms = self.current.end_ms - self.current.start_ms
+        earlier = [self.current.start_ms - back * width_ms for back in range(self.trail, 0, -1)]
+        return [*earlier, self.current.start_ms, self.next.start_ms]
+
+    def window(self, bucket: Bucket) -> Bucket:
+        """What counts while `bucket` is in force."""
+        return Bucket(bucket.start_ms - self.trail * (bucket.end_ms - bucket.start_ms), bucket.end_ms)
+
+    def until(self, bucket: Bucket) -> int:
+        """Until when a charge in `bucket` counts (ms)."""
+        return bucket.end_ms + self.trail * (bucket.end_ms - bucket.start_ms)
 
     def marks(self) -> list[Mark]:
         """Where alerts are due: at percentages of limits, and past a limit that is not enforced."""
@@ -75,7 +91,8 @@ class Counter:
 class Shortfall:
     """One reason why one candidate did not fit: `used + held + requested > limit` in one dimension.
 
-    `requested` is None where cost is limited and nobody knows what the request costs.
+    `requested` is None where cost is limited and nobody knows what the request costs. `resets_ms` is when
+    enough of what is used will count no more.
     """
 
     candidate: int
@@ -86,3 +103,4 @@ class Shortfall:
     used: int
     held: int
     requested: int | None
+    resets_ms: int

@@ -87,7 +87,9 @@ class Settled:
 class Balance:
     """What is spent and held in the bucket in force, by the counter's bound; every dimension is present.
 
-    `unpriced` counts the charges and holds in it whose cost nobody knows: their cost is in no sum.
+    `unpriced` counts the charges and holds in it whose cost nobody knows: their cost is in no sum. Of a
+    rolling window everything counts that has not left it; `trail` is what was used of it in earlier buckets,
+    the oldest first.
     """
 
     counter: Counter
@@ -95,3 +97,12 @@ class Balance:
     used: Mapping[Dimension, int]
     held: Mapping[Dimension, int]
     unpriced: int = 0
+    trail: tuple[Mapping[Dimension, int], ...] = ()
+
+    def frees_at(self, dimension: Dimension, over: int) -> int:
+        """When `over` of what is used will have left the window, were nothing added to it (ms)."""
+        for number, earlier in enumerate(self.trail, start=1):
+            over -= earlier[dimension]
+            if over <= 0:
+                return self.bucket.start_ms + number * (self.bucket.end_ms - self.bucket.start_ms)
+        return self.counter.until(self.bucket)

@@ -257,6 +257,7 @@ class Ledger:
         """
         if self._archive is None:
             return 0
+        await self._presence.register(org)
         async with self._call("time"):
             seconds, _ = await self._redis.time()
         try:
@@ -297,7 +298,9 @@ class Ledger:
         busy one does not starve the others.
         """
         async with self._call("expire"):
-            orgs = sorted({str(org) for org in await self._redis.smembers(ORGS)} | self._presence.orgs)
+            listed = {str(org) for org in await self._redis.smembers(ORGS)}
+        await self._presence.recall(listed)
+        orgs = sorted(listed | self._presence.orgs)
         self._turn += 1
         ended = 0
         for step in range(len(orgs)):
@@ -310,10 +313,10 @@ class Ledger:
             return []
         names = wire.OrgKeys(org)
         bounds = [
-            bound
+            number
             for counter in counters
-            for bucket in (counter.current, counter.next)
-            for bound in (bucket.start_ms, bucket.end_ms)
+            for both in [(counter.current, counter.next)]
+            for number in (*(bound for one in both for bound in (one.start_ms, one.end_ms)), counter.trail)
         ]
         await self._presence.ensure(org)
         async with self._call("balance"):

@@ -18,12 +18,15 @@ from gateway.budgets.windows import current_and_next
 from gateway.identity.subject import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from gateway.budgets.counter import Bucket
     from gateway.budgets.policy import Budget, PolicySet
+    from gateway.budgets.windows import Window
     from gateway.identity.subject import Subject
+
+    Buckets = Callable[[Window, str, datetime], tuple[Bucket, Bucket] | None]
 
 NOBODY = ""
 _WHOSE = ("team", "user", "key")
@@ -38,20 +41,27 @@ class MatchedBudget:
 
 
 def counters_for(
-    policies: PolicySet, subject: Subject, *, model: str, route: str, now: datetime
+    policies: PolicySet,
+    subject: Subject,
+    *,
+    model: str,
+    route: str,
+    now: datetime,
+    buckets: Buckets = current_and_next,
 ) -> list[MatchedBudget]:
     """The counters of a request, in the order of the policies; a budget counts only during its window.
 
     `model` is the name that the client uses, `route` a value of `policy_file.ROUTES`, `now` is aware.
+    `buckets` gives the windows of a moment, for who asks about many of them.
     """
     attributes = _attributes(subject) | {"model": model, "route": route}
     matched = [budget for budget in policies.budgets if _matches(budget, attributes)]
     windows = {(budget.window, budget.timezone) for budget in matched}
-    buckets = {(window, zone): current_and_next(window, zone, now) for window, zone in windows}
+    found = {(window, zone): buckets(window, zone, now) for window, zone in windows}
     return [
         MatchedBudget(budget, _raised(policies, subject.org, _counter(budget, attributes, *both), now))
         for budget in matched
-        if (both := buckets[budget.window, budget.timezone]) is not None
+        if (both := found[budget.window, budget.timezone]) is not None
     ]
 
 
@@ -121,6 +131,7 @@ def _counter(budget: Budget, attributes: Mapping[str, str], current: Bucket, fol
         current=current,
         next=following,
         enforced=budget.mode == "enforce",
+        trail=budget.window.trail,
         alert_at=budget.warn_at if budget.alerts else None,
     )
 

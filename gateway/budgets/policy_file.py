@@ -13,26 +13,42 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import InitErrorDetails
 
 from gateway.budgets.alert_section import AlertSection, once
 from gateway.budgets.amounts import MAX_STORED, Bound, Dimension
-from gateway.budgets.windows import WEEKDAYS, Every, Weekday, Window, fixed_bucket
-from gateway.documents import Section, closest, unsupported, wrong
+from gateway.budgets.windows import EVERY, WEEKDAYS, Weekday, Window, fixed_bucket, length_ms
+from gateway.documents import Section, closest, unsupported, written, wrong
 from gateway.yaml_tree import shown
 
 ATTRIBUTES = ("org", "team", "user", "key", "model")
 ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "chat")
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
+LABELS = f"^{LABEL.pattern}$"
 ANYTHING = "*"
+ONCE: dict[str, JsonValue] = {"uniqueItems": True}
+SOMETHING: dict[str, JsonValue] = {"minProperties": 1}
 Mode = Literal["shadow", "warn", "enforce"]
 Action = Literal["downgrade", "reroute", "deny"]
 Word = TypeVar("Word", str, int)
 
+DAY_MS = 86_400_000
+LONGEST_ROLLING_DAYS = 92
 LAST_YEAR_START_DAY = 28  # the last one that every month has
 _MONTH_AND_DAY = re.compile(r"([0-9]{2})-([0-9]{2})")
 _WALL_CLOCK = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2})?")
+_DURATION = re.compile(r"[1-9][0-9]{0,3}[hd]")
+_LENGTH = re.compile("|".join((*EVERY, _DURATION.pattern)))
+_FROM_1_TO_100 = re.compile(r"([1-9][0-9]?|100)%")
 _PERCENTAGE = re.compile(r"([0-9]{1,3})%")
 _SIZE = re.compile(r"[1-9][0-9]{1,3}x[1-9][0-9]{1,3}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -66,7 +82,8 @@ def _quantity(dimension: Dimension) -> BeforeValidator:
             raise wrong(f"{shown(unit)} is not one of {', '.join(units)}{closest(unit, [*units])}")
         return _storable(Fraction(number) * units[unit], f"{number} {unit}")
 
-    return BeforeValidator(integer)
+    text = rf"^[0-9]{{1,30}}(\.[0-9]{{1,30}})? ?({'|'.join(units)})$"
+    return BeforeValidator(integer, json_schema_input_type=Annotated[str, Field(pattern=text)])
 
 
 def _image_count(value: object) -> int:
@@ -128,6 +145,24 @@ def _known_routes(match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...
     if mistakes:
         raise ValidationError.from_exception_data("match", mistakes)
     return match
+
+
+def match_schema() -> dict[str, Any]:
+    """What editors are told of `match`: one value or a list of them for each attribute."""
+
+    def values(one: dict[str, Any]) -> dict[str, Any]:
+        return {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
+
+    text = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^(\*|[^*]+)$"}
+    return {
+        "type": "object",
+        "properties": {
+            **{name: values(text) for name in ATTRIBUTES},
+            "route": values({"enum": [*ROUTES, ANYTHING]}),
+        },
+        "patternProperties": {LABELS: values(text)},
+        "additionalProperties": False,
+    }
 
 
 def _distinct(words: list[Word]) -> list[Word]:
@@ -192,7 +227,8 @@ def _wall_clock(value: object) -> object:
 
 
 Value = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_value)]
-Zone = Annotated[str, AfterValidator(_zone)]
+Zone = Annotated[str, AfterValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Paris"]})]
+Count = Annotated[int, Field(ge=0)]
 
 
 class LimitsSection(Section):
@@ -201,7 +237,7 @@ class LimitsSection(Section):
     energy: Annotated[int | None, _quantity(Dimension.ENERGY)] = None
     water: Annotated[int | None, _quantity(Dimension.WATER)] = None
     carbon: Annotated[int | None, _quantity(Dimension.CARBON)] = None
-    images: Annotated[int | None, BeforeValidator(_image_count)] = None
+    images: Annotated[int | None, BeforeValidator(_image_count, json_schema_input_type=Count)] = None
     cost: Annotated[int | None, _quantity(Dimension.COST)] = None
 
 
@@ -214,12 +250,36 @@ def _some_limit(limits: LimitsSection) -> LimitsSection:
 class WindowSection(Section):
     """Over which stretch of time a budget counts."""
 
-    kind: Annotated[Literal["calendar", "fixed"], unsupported("rolling")]
-    every: Every | None = None
+    kind: Literal["calendar", "rolling", "fixed"]
+    every: Annotated[str | None, written(_LENGTH)] = None
     week_start: Weekday | None = None
-    year_start: Annotated[tuple[int, int] | None, BeforeValidator(_month_and_day)] = None
-    start: Annotated[datetime | None, BeforeValidator(_wall_clock)] = Field(default=None, alias="from")
-    end: Annotated[datetime | None, BeforeValidator(_wall_clock)] = Field(default=None, alias="to")
+    year_start: Annotated[
+        tuple[int, int] | None, BeforeValidator(_month_and_day), written(_MONTH_AND_DAY)
+    ] = None
+    start: Annotated[datetime | None, BeforeValidator(_wall_clock), written(_WALL_CLOCK)] = Field(
+        default=None, alias="from"
+    )
+    end: Annotated[datetime | None, BeforeValidator(_wall_clock), written(_WALL_CLOCK)] = Field(
+        default=None, alias="to"
+    )
+
+
+def _length_mistakes(window: WindowSection, every: str) -> list[tuple[str, str]]:
+    mistakes = []
+    if window.kind == "calendar" and every not in EVERY:
+        mistakes.append(("every", f"must be one of {', '.join(EVERY)} (got {shown(every)})"))
+    if window.kind == "rolling" and not _rolls(every):
+        lengths = f"hours or days from 1h to {LONGEST_ROLLING_DAYS}d, such as 24h"
+        mistakes.append(("every", f"must be {lengths} (got {shown(every)})"))
+    if window.week_start is not None and every != "week":
+        mistakes.append(("week_start", "is only for weeks"))
+    if window.year_start is not None and every not in {"quarter", "year"}:
+        mistakes.append(("year_start", "is only for quarters and years"))
+    return mistakes
+
+
+def _rolls(every: str) -> bool:
+    return bool(_DURATION.fullmatch(every)) and length_ms(every) <= LONGEST_ROLLING_DAYS * DAY_MS
 
 
 def _whole_window(window: WindowSection) -> WindowSection:
@@ -227,16 +287,13 @@ def _whole_window(window: WindowSection) -> WindowSection:
     given = {"year_start": window.year_start, "week_start": window.week_start, "every": window.every}
     dates = {"from": window.start, "to": window.end}
     mistakes: list[tuple[str, str]] = []
-    if window.kind == "calendar":
+    if window.kind != "fixed":
         mistakes += [
             (name, "is only for fixed windows") for name, value in dates.items() if value is not None
         ]
         if window.every is None:
             raise wrong("'every' is missing")
-        if window.week_start is not None and window.every != "week":
-            mistakes.append(("week_start", "is only for weeks"))
-        if window.year_start is not None and window.every not in {"quarter", "year"}:
-            mistakes.append(("year_start", "is only for quarters and years"))
+        mistakes += _length_mistakes(window, window.every)
     else:
         mistakes += [
             (name, "is only for calendar windows") for name, value in given.items() if value is not None
@@ -257,8 +314,10 @@ def _whole_window(window: WindowSection) -> WindowSection:
 class RungSection(Section):
     """What one step down a ladder changes."""
 
+    model_config = ConfigDict(json_schema_extra=SOMETHING)
+
     quality: Annotated[str, Field(min_length=1, max_length=32)] | None = None
-    size: Annotated[str | None, AfterValidator(_size)] = None
+    size: Annotated[str | None, AfterValidator(_size), written(_SIZE)] = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     n: Annotated[int, Field(ge=1, le=10)] | None = None
     model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
@@ -270,24 +329,34 @@ def _some_change(rung: RungSection) -> RungSection:
     return rung
 
 
+Ladder = Annotated[
+    list[Annotated[RungSection, AfterValidator(_some_change)]], Field(min_length=1, max_length=8)
+]
+Elsewhere = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=63)]],
+    Field(min_length=1, max_length=8, json_schema_extra=ONCE),
+    AfterValidator(_distinct),
+]
+
+
+class _LadderForm(Section):
+    downgrade: Ladder
+
+
+class _ElsewhereForm(Section):
+    reroute: Elsewhere
+
+
+ActionForm = Literal["deny"] | _LadderForm | _ElsewhereForm
+"""An action as it is written, for editors."""
+
+
 class ActionSection(Section):
     """One thing to do when a budget has no room: a ladder of lighter forms, other deployments, or `deny`."""
 
     deny: Literal[True] | None = None
-    downgrade: (
-        Annotated[
-            list[Annotated[RungSection, AfterValidator(_some_change)]], Field(min_length=1, max_length=8)
-        ]
-        | None
-    ) = None
-    reroute: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=63)]],
-            Field(min_length=1, max_length=8),
-            AfterValidator(_distinct),
-        ]
-        | None
-    ) = None
+    downgrade: Ladder | None = None
+    reroute: Elsewhere | None = None
 
     @property
     def name(self) -> Action:
@@ -326,27 +395,41 @@ class BudgetSection(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"raises", "unknown_model"})
 
-    name: Annotated[str, AfterValidator(_budget_name)]
+    name: Annotated[str, AfterValidator(_budget_name), written(_NAME)]
     match: Annotated[
         dict[
             Annotated[str, _one_of((*ATTRIBUTES, "route"))],
             Annotated[tuple[Value, ...], BeforeValidator(_values)],
         ],
         AfterValidator(_known_routes),
+        WithJsonSchema(match_schema()),
     ] = Field(default_factory=dict)
-    per: Annotated[list[Annotated[str, _one_of(ATTRIBUTES)]], AfterValidator(_distinct)] = Field(
-        default_factory=list
-    )
-    limits: Annotated[LimitsSection, AfterValidator(_some_limit)]
+    per: Annotated[
+        list[
+            Annotated[
+                str,
+                _one_of(ATTRIBUTES),
+                WithJsonSchema({"anyOf": [{"enum": [*ATTRIBUTES]}, {"type": "string", "pattern": LABELS}]}),
+            ]
+        ],
+        AfterValidator(_distinct),
+    ] = Field(default_factory=list, json_schema_extra=ONCE)
+    limits: Annotated[LimitsSection, AfterValidator(_some_limit)] = Field(json_schema_extra=SOMETHING)
     window: Annotated[WindowSection, AfterValidator(_whole_window)]
     timezone: Zone | None = None
     bound: Bound = "central"
     mode: Mode = "enforce"
-    warn_at: Annotated[list[Annotated[int, BeforeValidator(_percentage)]], AfterValidator(_distinct)] = Field(
-        default_factory=list
-    )
+    warn_at: Annotated[
+        list[Annotated[int, BeforeValidator(_percentage), written(_FROM_1_TO_100)]], AfterValidator(_distinct)
+    ] = Field(default_factory=list, json_schema_extra=ONCE)
     on_exceed: Annotated[
-        list[Annotated[ActionSection, BeforeValidator(_action), unsupported("warn", "defer")]],
+        list[
+            Annotated[
+                ActionSection,
+                BeforeValidator(_action, json_schema_input_type=ActionForm),
+                unsupported("warn", "defer"),
+            ]
+        ],
         Field(min_length=1),
         AfterValidator(_denies_at_last),
     ] = Field(default_factory=_deny)
@@ -401,7 +484,7 @@ def window_of(section: WindowSection, zone: str) -> Window:
     if section.start is not None and section.end is not None:
         return Window(kind="fixed", fixed=fixed_bucket(section.start, section.end, zone))
     return Window(
-        kind="calendar",
+        kind="rolling" if section.kind == "rolling" else "calendar",
         every=section.every,
         week_start=WEEKDAYS.index(section.week_start or "monday"),
         year_start=section.year_start or (1, 1),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from redis.exceptions import ResponseError
 
@@ -26,6 +26,8 @@ from gateway.store.keyspace import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
     from gateway.budgets.breaker import Breaker
@@ -35,6 +37,8 @@ ARCHIVE_S: Final = 5.0
 LOOKS: Final = 4
 BETWEEN_LOOKS_S: Final = 0.1
 _BEGIN: Final = Script.load("begin")
+
+Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ class Presence:
         self._ensuring = asyncio.Lock()
         self._seen: dict[str, tuple[str, str]] = {}
         self._changed: set[str] = set()
+        self._recalled = False
         self.orgs: set[str] = set()
         self.lost: set[str] = set()
 
@@ -87,6 +92,16 @@ class Presence:
                 await asyncio.sleep(BETWEEN_LOOKS_S)  # another process may be about to begin it
             else:
                 self.refuse(org)
+        await self.register(org)
+        epoch, turn = str(answer[1]), str(answer[2])
+        if not await self._is_known(org, turn):
+            self._changed.add(org)
+        self.orgs.add(org)
+        self.lost.discard(org)
+        self.see(org, epoch, turn)
+
+    async def register(self, org: str) -> None:
+        """List the org and let consumers read its streams; a replica may not have heard of either."""
         async with self._call("begin"):
             for stream in (journal_key(org), refusals_key(org)):
                 try:
@@ -95,19 +110,44 @@ class Presence:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
             await self._redis.sadd(ORGS, org)
-        self.orgs.add(org)
-        self.lost.discard(org)
-        self.see(org, str(answer[1]), str(answer[2]))
+
+    async def recall(self, listed: set[str]) -> None:
+        """Once per process: look after the orgs that SQL knows and the store does not list."""
+        if self._recalled or self._archive is None:
+            return
+        begun = await self._asked("which orgs have a ledger", self._archive.begun)
+        for org in sorted({*begun} - listed - self.orgs):
+            try:
+                await self.ensure(org)
+            except LedgerUnavailable:
+                if org not in self.lost:
+                    raise
+        self._recalled = True
+
+    async def _is_known(self, org: str, turn: str) -> bool:
+        """Whether what SQL has was brought to this server of the store; a new org has nothing to bring."""
+        if self._archive is None:
+            return True
+        archive = self._archive
+        before = await self._asked(f"who kept the ledger of org {org}", lambda: archive.turn(org))
+        if before is None:
+            await self._asked(f"who kept the ledger of org {org}", lambda: archive.supersede(org, turn))
+        return before in (None, turn)
 
     async def _remember(self, org: str, epoch: str) -> bool:
         """Let SQL know that the org has a ledger; False when it knew."""
         if self._archive is None:
             return True
+        archive = self._archive
+        return await self._asked(f"whether org {org} had a ledger", lambda: archive.begin(org, epoch))
+
+    @staticmethod
+    async def _asked(question: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             async with asyncio.timeout(ARCHIVE_S):
-                return await self._archive.begin(org, epoch)
+                return await ask()
         except (StoreError, OSError, TimeoutError) as error:
-            msg = f"the database cannot say whether org {org} had a ledger: {error}"
+            msg = f"the database cannot say {question}: {error}"
             raise LedgerUnavailable(msg) from error
 
     def see(self, org: str, epoch: str, turn: str) -> None:

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`amounts` are ledger integers by dimension; it counts from `from_ms` to `until_ms` (excluded, UTC).
 
-    `kind` is `reset` where the amounts are what was used when it was granted. `author` is the id of a key.
+    `kind` is `reset` where the amounts are what was used when it was granted; of a rolling window `leaving`
+    says from when on which part of them counts no more. `author` is the id of a key.
     """
 
     id: str
@@ -46,8 +47,16 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     author: str
     reason: str
     kind: str = "raise"
+    leaving: list[tuple[int, dict[str, int]]] = []
     ended_ms: int | None = None
     ended_by: str | None = None
+
+    def adds(self, dimension: Dimension, now_ms: int) -> int:
+        """What it adds at `now_ms`."""
+        if not self.from_ms <= now_ms < self.until_ms:
+            return 0
+        gone = sum(part.get(dimension.value, 0) for at_ms, part in self.leaving if at_ms <= now_ms)
+        return self.amounts.get(dimension.value, 0) - gone
 
 
 Raised = dict[tuple[str, str], tuple[Raise, ...]]
@@ -58,11 +67,10 @@ def limits_with(
     limits: Mapping[Dimension, int], raises: tuple[Raise, ...], now_ms: int
 ) -> Mapping[Dimension, int]:
     """The limits with every raise that counts at `now_ms`; what is not limited stays so."""
-    counting = [one for one in raises if one.from_ms <= now_ms < one.until_ms]
-    if not counting:
+    if not raises:
         return limits
     return {
-        dimension: min(MAX_STORED, limit + sum(one.amounts.get(dimension.value, 0) for one in counting))
+        dimension: min(MAX_STORED, limit + sum(one.adds(dimension, now_ms) for one in raises))
         for dimension, limit in limits.items()
     }
 

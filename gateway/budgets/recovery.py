@@ -22,7 +22,7 @@ from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -78,6 +78,12 @@ class Archive(Sums, Protocol):
 
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the ledger was rebuilt."""
+
+    async def begun(self) -> Collection[str]:
+        """Every org that has a ledger."""
+
+    async def turn(self, org: str) -> str | None:
+        """The turn of the server to which everything was brought that SQL knows; None when there was none."""
 
     async def supersede(self, org: str, turn: str) -> None:
         """From now on take no entry that was read in an earlier turn: another server keeps the ledger."""
@@ -177,7 +183,7 @@ async def _adopt(
                     key=names.counter_key(counter_id, start_ms),
                     id=counter_id,
                     starts=str(start_ms),
-                    ends=str(start_ms + LONGEST_WINDOW_MS),
+                    until=str(start_ms + LONGEST_WINDOW_MS),
                     bound="high" if bound == "high" else "central",
                 )
                 for counter_id, start_ms, bound in ending.counters

@@ -52,7 +52,7 @@ def refusal(
         map(_worst, candidates.values()), key=lambda worst: (_SEVERITY.index(worst[0]), _end(worst[1]))
     )
     budgets = {match.counter.id: match.budget for match in matched}
-    leading = max(rows, key=lambda row: row.bucket.end_ms)
+    leading = max(rows, key=lambda row: row.resets_ms)
     budget = budgets[leading.counter.id]
     answer = BudgetExceeded(
         message=_sentence(code, leading, budget, subject),
@@ -121,7 +121,7 @@ def _worst(rows: list[Shortfall]) -> tuple[Code, list[Shortfall]]:
 
 
 def _end(rows: list[Shortfall]) -> int:
-    return max(row.bucket.end_ms for row in rows)
+    return max(row.resets_ms for row in rows)
 
 
 def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
@@ -132,6 +132,7 @@ def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
         "requested": row.requested,
         "remaining": _remaining(row),
     }
+    window = row.counter.window(row.bucket)
     if not visible_to(budget, row.counter.scope, subject):
         amounts = {"requested": row.requested}
     return {
@@ -143,11 +144,11 @@ def _row(row: Shortfall, budget: Budget, subject: Subject) -> dict[str, Any]:
         "window": {
             "kind": budget.window.kind,
             **({"every": budget.window.every} if budget.window.every else {}),
-            "start": _local(row.bucket.start_ms, budget),
-            "end": _local(row.bucket.end_ms, budget),
+            "start": _local(window.start_ms, budget),
+            "end": _local(window.end_ms, budget),
             "timezone": budget.timezone,
         },
-        "resets_at": _local(row.bucket.end_ms, budget),
+        "resets_at": _local(row.resets_ms, budget),
     }
 
 
@@ -163,7 +164,7 @@ def _sentence(code: Code, row: Shortfall, budget: Budget, subject: Subject) -> s
     limit = _amount(what, _plain(_exact(what, row.limit)))
     left = _figure(what, _remaining(row), up=False)
     held = _figure(what, row.held, up=True)
-    reset = _local(row.bucket.end_ms, budget)
+    reset = _local(row.resets_ms, budget)
     if code == "eco_request_too_large":
         whole = f"more than the {limit} that {name} allows" if visible else f"more than {name} allows"
         return f"{needs}, {whole} {f'per {budget.window.every}' if budget.window.every else 'in all'}."

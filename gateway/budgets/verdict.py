@@ -21,19 +21,20 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
     """The index of the first candidate that fits every counter, or every reason why none does."""
     shortfalls: list[Shortfall] = []
     for number, charge in enumerate(candidates):
-        missing = [
+        reasons = [
             row
             for balance in balances
             if balance.counter.enforced
-            for row in _missing(number, charge, balance)
+            for row in missing(number, charge, balance)
         ]
-        if not missing:
+        if not reasons:
             return number
-        shortfalls += missing
+        shortfalls += reasons
     return shortfalls
 
 
-def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+def missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
+    """Why a candidate does not fit one counter, enforced or not; nothing where it does."""
     limits = balance.counter.limits
     requested = charge.of(balance.counter.bound).known()
     return [
@@ -46,6 +47,9 @@ def _missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:
             used=balance.used[dimension],
             held=balance.held[dimension],
             requested=amount,
+            resets_ms=balance.counter.until(balance.bucket)
+            if amount is None
+            else balance.frees_at(dimension, balance.used[dimension] + amount - limits[dimension]),
         )
         for dimension in Dimension
         if dimension in limits

@@ -3,7 +3,8 @@
 Pure: the present is an argument, and time zones come from the tz database. The buckets of a window follow
 each other without gap or overlap, through every change of the clocks: days of 23 or 25 hours are normal, an
 hour that the clocks repeat is two buckets, and an hour or day that they skip has none. A fixed window has one
-bucket, and outside of it there is none.
+bucket, and outside of it there is none. A rolling window has small buckets that know no zone: the last
+`PARTS` count with the one in force, so that it counts a little more than its length and never less.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ EVERY: tuple[Every, ...] = get_args(Every)
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 
+PARTS = 24
+_HOURS = {"h": 1, "d": 24}
+_HOUR_MS = 3_600_000
+
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _DAYS = {"day": 1, "week": 7}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,14 +39,20 @@ class Window:
     """The stretch of time that a budget counts over.
 
     Calendar windows have `every`: `week_start` counts from Monday = 0, `year_start` is the month and day from
-    which years and quarters count. Fixed windows have `fixed`.
+    which years and quarters count. Fixed windows have `fixed`. `every` of rolling ones is hours or days, as
+    24h or 7d.
     """
 
-    kind: Literal["calendar", "fixed"]
-    every: Every | None = None
+    kind: Literal["calendar", "rolling", "fixed"]
+    every: str | None = None
     week_start: int = 0
     year_start: tuple[int, int] = (1, 1)
     fixed: Bucket | None = None
+
+    @property
+    def trail(self) -> int:
+        """How many earlier buckets count with the one in force."""
+        return PARTS if self.kind == "rolling" else 0
 
 
 def bucket(
@@ -67,14 +78,23 @@ def current_and_next(window: Window, zone: str, now: datetime) -> tuple[Bucket, 
         if not fixed.start_ms <= _milliseconds(now.astimezone(UTC)) < fixed.end_ms:
             return None
         return fixed, Bucket(fixed.end_ms, fixed.end_ms)
-    assert window.every is not None, "a calendar window has a length"  # noqa: S101
+    current = _at(window, zone, now)
+    return current, _at(window, zone, moment(current.end_ms))
 
-    def at(instant: datetime) -> Bucket:
-        assert window.every is not None  # noqa: S101
-        return bucket(window.every, zone, instant, week_start=window.week_start, year_start=window.year_start)
 
-    current = at(now)
-    return current, at(moment(current.end_ms))
+def _at(window: Window, zone: str, instant: datetime) -> Bucket:
+    if window.kind == "rolling":
+        assert window.every is not None, "a rolling window has a length"  # noqa: S101
+        width_ms = length_ms(window.every) // PARTS
+        start_ms = _milliseconds(instant.astimezone(UTC)) // width_ms * width_ms
+        return Bucket(start_ms, start_ms + width_ms)
+    every = next(one for one in EVERY if one == window.every)
+    return bucket(every, zone, instant, week_start=window.week_start, year_start=window.year_start)
+
+
+def length_ms(every: str) -> int:
+    """The length of a rolling window: `24h`, `7d`."""
+    return int(every[:-1]) * _HOURS[every[-1]] * _HOUR_MS
 
 
 def fixed_bucket(first: datetime, end: datetime, zone: str) -> Bucket:

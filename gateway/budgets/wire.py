@@ -35,7 +35,7 @@ class Posting(msgspec.Struct, array_like=True, frozen=True):
     key: str
     id: str
     starts: str
-    ends: str
+    until: str
     bound: Bound
 
 
@@ -74,11 +74,9 @@ class OrgKeys:
         return org_key(self.org, "c", counter_id.partition("|")[0], scope, str(start_ms))
 
     def buckets(self, counters: Sequence[Counter]) -> list[str]:
-        """The current and the next bucket of each counter."""
+        """Of each counter the trail of its current bucket, its current bucket and its next."""
         return [
-            self.counter(counter, bucket)
-            for counter in counters
-            for bucket in (counter.current, counter.next)
+            self.counter_key(counter.id, start_ms) for counter in counters for start_ms in counter.starts()
         ]
 
     def postings(self, counters: Sequence[Counter]) -> list[Posting]:
@@ -88,7 +86,7 @@ class OrgKeys:
                 key=self.counter(counter, counter.current),
                 id=counter.id,
                 starts=str(counter.current.start_ms),
-                ends=str(counter.current.end_ms),
+                until=str(counter.until(counter.current)),
                 bound=counter.bound,
             )
             for counter in counters
@@ -144,6 +142,7 @@ def request_json(
                     "id": counter.id,
                     "bound": counter.bound,
                     "buckets": [[b.start_ms, b.end_ms] for b in (counter.current, counter.next)],
+                    "trail": counter.trail,
                     "enforced": counter.enforced,
                     "limits": _limits(counter),
                     "marks": [
@@ -225,7 +224,9 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
     """`answer` is the script's: verdict, candidate, room, postings, unenforced shortfalls, earlier hold."""
     verdict, candidate, room, postings, unenforced, earlier = answer
     charged = tuple(
-        replace(counter, current=Bucket(int(posting.starts), int(posting.ends)))
+        replace(
+            counter, current=counter.next if int(posting.starts) == counter.next.start_ms else counter.current
+        )
         for counter, posting in zip(counters, read_postings(postings), strict=True)
     )
     texts = room.split()
@@ -268,8 +269,9 @@ def _shortfalls(rows: Sequence[Sequence[int]], counters: Sequence[Counter]) -> t
             used=used,
             held=held,
             requested=None if requested < 0 else requested,
+            resets_ms=resets_ms,
         )
-        for candidate, counter, bucket, dimension, limit, used, held, requested in rows
+        for candidate, counter, bucket, dimension, limit, used, held, requested, resets_ms in rows
     )
 
 
@@ -285,13 +287,15 @@ def read_settled(answer: Sequence[Any]) -> Settled:
 
 
 def read_balance(row: Sequence[int], counter: Counter) -> Balance:
-    spent, held = row[1 : 1 + len(FIGURES)], row[1 + len(FIGURES) :]
+    width = len(FIGURES)
+    spent, held, *trail = (row[at : at + width] for at in range(1, len(row), width))
     return Balance(
         counter=counter,
         bucket=counter.current if row[0] == 1 else counter.next,
         used=dict(zip(DIMENSIONS, spent, strict=False)),
         held=dict(zip(DIMENSIONS, held, strict=False)),
         unpriced=spent[-1] + held[-1],
+        trail=tuple(dict(zip(DIMENSIONS, earlier, strict=False)) for earlier in trail),
     )
 
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import check, demo, estimate, keys, ledger, openapi, raises, serve, simulate, usage
+from gateway.cli import (
+    check,
+    demo,
+    estimate,
+    explain,
+    keys,
+    ledger,
+    openapi,
+    policies,
+    raises,
+    schema,
+    serve,
+    simulate,
+    usage,
+)
 
 app = typer.Typer(
     name="ecogate",
@@ -17,9 +31,12 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("estimate")(estimate.estimate)
+app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
+app.command("schema")(schema.schema)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(policies.app, name="policies")
 app.add_typer(raises.app, name="raises")

@@ -33,7 +33,8 @@ _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True, slots=True)
 class StandInSettings:
-    """One stand-in. `seconds_per_image` is for one megapixel at `steps` steps and scales with both.
+    """One stand-in. `seconds_per_image` is for one megapixel at `steps` steps and scales with both; `stall_s`
+    comes to it, whatever is asked.
 
     Of the requests beyond `capacity` at once each gets a 429 with Retry-After. `region` is told in
     `x-ms-region`, as Azure does.
@@ -45,6 +46,7 @@ class StandInSettings:
     steps: int = 28
     usage: UsageFamily = "none"
     api_key: str | None = None
+    stall_s: float = 0.0
     capacity: int | None = None
     region: str | None = None
 
@@ -174,6 +176,7 @@ class StandIn:
     def _seconds(self, job: Job, fault: Fault | None) -> float:
         per_image = self.settings.seconds_per_image * job.width * job.height / _MEGAPIXEL
         stall = fault.amount if fault is not None and fault.name is FaultName.STALL else 0.0
+        stall += self.settings.stall_s
         return stall + job.n * per_image * (job.steps or self.settings.steps) / self.settings.steps
 
     async def _deliver(self, job: Job, fault: Fault | None, received: Received, reply: Reply) -> None:

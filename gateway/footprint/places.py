@@ -100,6 +100,12 @@ def find_place(site: Site, factors: FactorSet) -> Place:
     )
 
 
+def find_region(provider: str | None, name: str, factors: FactorSet) -> Region | None:
+    """The bundled region of a name as a cloud writes it (`UK South`, `uksouth`), if it is known."""
+    cloud = (provider or "").strip().lower()
+    return _region(Site(region=name), PROVIDERS.get(cloud, cloud), factors, [], [])
+
+
 def zone_country(zone: str, factors: FactorSet) -> GridZone | None:
     """The row of a zone or else of its country: `FR`, `FRA`, `US-MIDA-PJM`; None for a zone nobody knows."""
     row, _ = grid_row(zone.strip().upper(), factors)

@@ -128,6 +128,7 @@ class Account:
             )
             if not await self._settlements.post(posting):
                 names.failed(span, "queued")
+        self._note_waste()
         self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
 
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
@@ -144,6 +145,7 @@ class Account:
         ask = self._ask
         record = self._story.record(route, outcome=outcome, status=status, images=0)
         self.closed = True
+        self._note_waste()
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
             await self._settlements.post(Posting(ask.subject.org, self._hold, None, record, self._counters()))
 
@@ -158,6 +160,11 @@ class Account:
             await self._ledger.refused(ask.subject.org, ask.id, record, rows)
         except LedgerUnavailable as failure:
             logger.warning("a refusal was not recorded: %s", failure)
+
+    def _note_waste(self) -> None:
+        for attempt in self._story.attempts:
+            if attempt.wasted is not None:
+                self._telemetry.wasted(deployment=attempt.deployment, amounts=attempt.wasted)
 
     def left(self, charge: Charge) -> list[dict[Dimension, int]]:
         """What each matched budget has left when `charge` takes the place of the hold."""

@@ -42,6 +42,12 @@ class Ask:
     claim: Claim | None = None
     started: float = field(default_factory=time.monotonic)
 
+    def left_s(self) -> float | None:
+        """How long the client still waits; `None` when it did not say."""
+        if self.deadline_s is None:
+            return None
+        return max(0.0, self.started + self.deadline_s - time.monotonic())
+
 
 @dataclass(slots=True)
 class Served:

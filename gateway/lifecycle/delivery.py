@@ -19,6 +19,7 @@ from gateway.lifecycle.annotation import Annotator, ecogate_member
 from gateway.lifecycle.ask import Ask, Served
 from gateway.lifecycle.plan import Configuration, hold_of, settled_cost_usd, settled_footprint
 from gateway.lifecycle.relay import Relay, broke_off, error_event, follow
+from gateway.lifecycle.served_place import served_place
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Delivery:
         if delivered.images == 0:
             charge = await self._account.charge_as_held(route, outcome="no_images", status=answer.status)
             return self._served(route, answer, route.footprint, "estimate", charge)
-        footprint, charge = await self._settled(route, delivered, answer.status)
+        footprint, charge = await self._settled(route, delivered, answer)
         return self._served(route, answer, footprint, "settled", charge)
 
     def begin(self, route: Route, stream: UpstreamStream) -> Served:
@@ -70,7 +71,7 @@ class Delivery:
         assert isinstance(stream, UpstreamStream), "only a stream is followed"  # noqa: S101
         assert relay is not None, "a stream has a relay"  # noqa: S101
         outcome, error = "delivered", None
-        annotator = self._annotator(route, scan) if self._ask.include_footprint else None
+        annotator = self._annotator(route, scan, stream) if self._ask.include_footprint else None
         finish = route.deployment.on_disconnect == "finish"
         try:
             ending = await follow(
@@ -84,7 +85,7 @@ class Delivery:
             outcome, error = "unknown", failures.unknown(failure)
         delivered = scan.delivered()
         if delivered.images >= self._ask.request.n or (outcome == "delivered" and not scan.failed):
-            await self._settled(route, delivered, stream.status)
+            await self._settled(route, delivered, stream)
             error = None
         else:
             outcome = "unknown" if scan.failed else outcome
@@ -109,8 +110,10 @@ class Delivery:
         served.failed, served.member = True, None
         return served
 
-    async def _settled(self, route: Route, delivered: Delivered, status: int) -> tuple[Footprint, Charge]:
-        footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
+    async def _settled(
+        self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
+    ) -> tuple[Footprint, Charge]:
+        footprint = self._footprint(route, delivered, answer)
         charge = to_settle(footprint, settled_cost_usd(route, delivered))
         await self._account.settle(
             charge,
@@ -118,7 +121,7 @@ class Delivery:
             footprint,
             basis="settled",
             outcome="delivered",
-            status=status,
+            status=answer.status,
             images=delivered.images,
             size=_size(delivered),
             usage=delivered.usage,
@@ -126,12 +129,21 @@ class Delivery:
         )
         return footprint, charge
 
-    def _annotator(self, route: Route, scan: StreamScan) -> Annotator:
+    def _footprint(
+        self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
+    ) -> Footprint:
+        """What came back, priced where it was made; the story is told where that was."""
+        place = served_place(route, answer.headers, self._configuration.factors)
+        self._story.served = place
+        there = place.site if place is not None else None
+        return settled_footprint(self._configuration, self._story.plan, route, delivered, there)
+
+    def _annotator(self, route: Route, scan: StreamScan, stream: UpstreamStream) -> Annotator:
         """Adds the footprint of what came so far, which is the settled one with the last image."""
 
         def member() -> bytes:
             delivered = scan.delivered()
-            footprint = settled_footprint(self._configuration, self._ask.request, route, delivered)
+            footprint = self._footprint(route, delivered, stream)
             basis = "settled" if delivered.images >= self._ask.request.n else "estimate"
             return ecogate_member(self._ask.id, route, footprint, basis)
 

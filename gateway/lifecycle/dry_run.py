@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.budgets.amounts import Dimension
-from gateway.budgets.matching import shown_scope, visible_to
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.images.lighter import differences
 from gateway.lifecycle.alternatives import Alternatives
+from gateway.lifecycle.explanation import explained
 from gateway.lifecycle.ladder import Rung, other_forms, reroute
 from gateway.lifecycle.plan import budgets_for, hold_json
 
@@ -33,10 +32,11 @@ WINDOW_TRIES = 3
 
 
 async def dry_run(
-    images: Images, subject: Subject, request: ImageRequest, *, explain: bool
+    images: Images, subject: Subject, request: ImageRequest, *, explain: bool, viewer: Subject | None = None
 ) -> dict[str, Any]:
     """The footprint, the route, the hold and the verdict that this very body would get now.
 
+    Amounts are those that `viewer` may see, where that is not the subject.
     Raises the same errors as a real request for a malformed one, and `LedgerUnavailable`.
     """
     configuration = images.configuration()
@@ -67,12 +67,13 @@ async def dry_run(
         "routing": form.plan.ranking.as_json(),
         **_verdict(form, request, chosen),
         "policies": [
-            _policy(match, balance, subject) for match, balance in zip(matched, balances, strict=True)
+            explained(match, balance, form.plan.holds[shown], viewer or subject)
+            for match, balance in zip(matched, balances, strict=True)
         ],
     }
     if not isinstance(chosen, int):
         alternatives = await look.to(plan, matched)
-        error = refusal(chosen, matched, subject, now=datetime.now(UTC), alternatives=alternatives)
+        error = refusal(chosen, matched, viewer or subject, now=datetime.now(UTC), alternatives=alternatives)
         answer["refusal"] = {"status": error.status, **error.body()}
     return answer
 
@@ -123,22 +124,3 @@ async def _balances(
         except WindowMoved as moved:
             now = moment(moved.now_ms)
     raise LedgerUnavailable("the store's time is in no window of the budgets")
-
-
-def _policy(match: MatchedBudget, balance: Balance, subject: Subject) -> dict[str, Any]:
-    """A budget that has a say; its amounts only for those who may see them."""
-    shown: dict[str, Any] = {
-        "policy": match.budget.name,
-        "scope": shown_scope(match.counter.scope),
-        "mode": match.budget.mode,
-        "bound": match.budget.bound,
-    }
-    if visible_to(match.budget, match.counter.scope, subject):
-        shown["remaining"] = {
-            dimension.field: dimension.shown(
-                max(0, limit - balance.used[dimension] - balance.held[dimension])
-            )
-            for dimension, limit in match.counter.limits.items()
-            if dimension is not Dimension.COST or not balance.unpriced
-        }
-    return shown

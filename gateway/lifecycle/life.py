@@ -22,9 +22,7 @@ from gateway.errors import (
     DeadlinePassed,
     HoldGone,
     LedgerUnavailable,
-    NotStarted,
     OutcomeUnknown,
-    Rejected,
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
@@ -36,6 +34,7 @@ from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
 from gateway.lifecycle.ladder import reroute
 from gateway.lifecycle.story import Story
+from gateway.lifecycle.tries import Tries
 from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
 from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 from gateway.upstreams.refusals import not_started
@@ -153,38 +152,50 @@ class Life:
             )
 
     async def send(self) -> Served:
-        """Asks the chosen deployment and, if it surely did not start, the next one that has room."""
+        """Asks the chosen deployment and, where that is safe or wanted, others that have room."""
         held = self._account.held
         assert held is not None, "reserve() comes first"  # noqa: S101
-        failed: list[UpstreamFailure] = []
+        tries = Tries(self._story, self._configuration.deployments.rules.retries)
         attempts = self._plan.attempts(held.candidate)
         for route in attempts:
-            if failed and not self._retries.take():
+            if tries.made and not self._retries.take():
                 break
             if not await self._slot.at(route):
                 continue
-            await self._dispatch(route)
+            await self._dispatch(route, tries)
             try:
-                answer = await self._attempt(route, len(failed) + 1)
-            except NotStarted as failure:
-                failed.append(failure)
-                continue
-            except Rejected as failure:
-                await self._account.release(route, outcome="rejected", status=failure.status)
-                raise failures.relayed(failure) from failure
-            except OutcomeUnknown as failure:
-                error = failures.unknown(failure)
-                await self._account.charge_as_held(route, outcome="unknown", status=error.status)
-                raise error from failure
+                answer = await self._attempt(route, len(tries.made) + 1)
+            except UpstreamFailure as failure:
+                if tries.again(route, failure):
+                    continue
+                break
             except ClientGone:
                 await self._account.charge_as_held(route, outcome="client_gone", status=None)
                 raise
             if isinstance(answer, UpstreamStream):
                 return self._delivery.begin(route, answer)
             return await self._delivery.whole(route, answer)
-        nobody: ApiError = failures.nobody_started(not_started(failed)) if failed else failures.busy()
-        await self._account.release(attempts[-1], outcome="not_started", status=nobody.status)
-        raise nobody
+        raise await self._nothing_came(tries, attempts[-1])
+
+    async def _nothing_came(self, tries: Tries, last: Route, instead: ApiError | None = None) -> ApiError:
+        """Posts what the attempts that failed leave behind; the answer that tells of them, or `instead` where
+        they leave nothing."""
+        charged, rejected = tries.charged(), tries.rejected()
+        error: ApiError
+        if charged is not None:
+            route, unknown = charged
+            error = failures.unknown(unknown)
+            await self._account.charge_as_held(route, outcome="unknown", status=error.status)
+        elif rejected is not None:
+            route, refused = rejected
+            error = failures.relayed(refused)
+            await self._account.release(route, outcome="rejected", status=refused.status)
+        else:
+            failed = tries.failures()
+            nobody = failures.nobody_started(not_started(failed)) if failed else failures.busy()
+            error = instead or nobody
+            await self._account.release(last, outcome="not_started", status=error.status)
+        return error
 
     async def follow(self, served: Served) -> None:
         """Relays the stream that `send()` began, to its end or its failure, and settles."""
@@ -256,11 +267,15 @@ class Life:
         for mode in noted:
             self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
 
-    async def _dispatch(self, route: Route) -> None:
+    async def _dispatch(self, route: Route, tries: Tries) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
         ask = self._ask
         if ask.gone.is_set():
-            await self._account.release(route, outcome="client_gone", status=None)
+            charged = tries.charged()
+            if charged is not None:
+                await self._account.charge_as_held(charged[0], outcome="client_gone", status=None)
+            else:
+                await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
         if self._account.unenforced:
             self._dispatched = route
@@ -269,8 +284,7 @@ class Life:
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:
-            await self._account.release(route, outcome="not_started", status=503)
-            raise failures.store_unavailable() from error
+            raise await self._nothing_came(tries, route, failures.store_unavailable()) from error
         self._dispatched = route
         self._account.sent(record)
 
@@ -290,12 +304,14 @@ class Life:
         started = time.monotonic()
         outcome, status = "unknown", None
         sign: Sign | None = NOTHING
+        late = False
         with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
             try:
                 answer = await self._unless_gone(route)
                 outcome, status, sign = "delivered", answer.status, WELL
             except UpstreamFailure as failure:
                 outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
+                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
                 self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
                 names.failed(span, outcome)
                 raise
@@ -313,6 +329,8 @@ class Life:
                     names.failed(span, outcome)
                 return answer
             finally:
+                if outcome == "delivered" or late:
+                    self._slot.measured(route, time.monotonic() - started)
                 if sign is not None:
                     self._slot.ended(route, sign)
                 span.set_attribute(names.OUTCOME, outcome)
@@ -334,7 +352,7 @@ class Life:
         leaving = asyncio.ensure_future(self._ask.gone.wait())
         waited_for = {sending} if finish else {sending, leaving}
         try:
-            await asyncio.wait(waited_for, timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return await sending
             sending.cancel()
@@ -346,12 +364,6 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
-
-    def _left_s(self) -> float | None:
-        """How long the client still waits; `None` when it did not say."""
-        if self._ask.deadline_s is None:
-            return None
-        return max(0.0, self._ask.started + self._ask.deadline_s - time.monotonic())
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.amounts import BOUNDS, Charge, to_hold
@@ -25,6 +25,7 @@ from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from fractions import Fraction
 
     from gateway.budgets.matching import MatchedBudget
@@ -60,7 +61,7 @@ class Configuration:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A request with its prices. `routes` are the usable ones in order, of which `max_attempts` may be asked;
-    `holds` go with them, one each."""
+    `holds` go with them, one each. `reading` is the grid's reading for a footprint at yearly factors."""
 
     subject: Subject
     request: ImageRequest
@@ -68,6 +69,7 @@ class Plan:
     ranking: Ranking
     holds: list[Charge]
     max_attempts: int
+    reading: Callable[[Footprint], Intensity | None]
 
     def attempts(self, first: int) -> list[Route]:
         """The routes to ask, one after the other, when the ledger admitted the candidate `first`."""
@@ -129,7 +131,8 @@ def make_plan(
     if not routes:
         raise _nobody(ranking)
     attempts = configuration.deployments.rules.retries.max_attempts
-    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts)
+    reading = partial(_intensity, grid, hour=hour)
+    return Plan(subject, request, routes, ranking, _holds(routes, attempts), attempts, reading)
 
 
 def _holds(routes: list[Route], attempts: int) -> list[Charge]:
@@ -168,7 +171,7 @@ def _candidate(
     asked = work(request, deployment)
     yearly = footprint = estimate(asked, site(deployment), factors)
     unsure = caution(deployment, yearly.zone)
-    intensity = None if unsure else _intensity(grid, yearly, hour)
+    intensity = None if unsure else _intensity(grid, yearly, hour=hour)
     if intensity is not None and intensity.priced:
         footprint = estimate(asked, site(deployment, intensity), factors)
     expected = None
@@ -183,6 +186,8 @@ def _candidate(
         unavailable=NO_PRICE if price is None and must_cost else None,
         free=seen.free(deployment),
         left_out=seen.left_out(deployment),
+        late=seen.late(deployment, request),
+        latency_p95_s=seen.latency_p95_s(deployment, request),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
@@ -192,7 +197,7 @@ def _candidate(
     )
 
 
-def _intensity(grid: Grid, yearly: Footprint, hour: int) -> Intensity | None:
+def _intensity(grid: Grid, yearly: Footprint, *, hour: int) -> Intensity | None:
     """The zone's intensity where something better than its yearly value is known."""
     g_per_kwh = yearly.carbon_use_g.central / yearly.energy_wh.central * WH_PER_KWH
     found = grid.intensity(yearly.zone, hour, yearly_g_per_kwh=g_per_kwh, yearly_source=yearly.carbon_basis)
@@ -210,6 +215,12 @@ def _carbon_g(footprint: Footprint) -> float:
 
 def _nobody(ranking: Ranking) -> Unavailable:
     """503 with what stands in the way."""
+    if all(route.reason == route.candidate.late for route in ranking.routes):
+        return Unavailable(
+            f"No deployment of this model answers in time: {ranking.routes[0].reason}. Nothing was charged.",
+            code="deadline_too_short",
+            headers={"x-should-retry": "false"},
+        )
     reasons = sorted({route.reason for route in ranking.routes})
     return Unavailable(
         f"No deployment of this model may be used: {'; '.join(reasons)}.",
@@ -308,12 +319,21 @@ def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
 
 
 def settled_footprint(
-    configuration: Configuration, request: ImageRequest, route: Route, delivered: Delivered
+    configuration: Configuration, plan: Plan, route: Route, delivered: Delivered, there: Site | None = None
 ) -> Footprint:
-    """The footprint of what really came back, at the reading by which it was routed."""
+    """The footprint of what really came back: at the reading by which it was routed, or `there`, where the
+    service says that it ran in another place."""
     deployment, intensity = route.deployment, route.candidate.intensity
+    done = delivered_work(plan.request, deployment, delivered)
+    if there is not None:
+        yearly = estimate(done, there, configuration.factors)
+        intensity = plan.reading(yearly)
+        if intensity is None or not intensity.priced:
+            return yearly
+        g_per_kwh, source = intensity.g_per_kwh, intensity.told
+        read = replace(there, carbon_intensity_g_per_kwh=g_per_kwh, carbon_intensity_source=source)
+        return estimate(done, read, configuration.factors)
     priced = intensity if intensity is not None and intensity.priced else None
-    done = delivered_work(request, deployment, delivered)
     return estimate(done, site(deployment, priced), configuration.factors)
 
 

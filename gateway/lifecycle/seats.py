@@ -83,12 +83,15 @@ class Seat:
 
     def used(self, org: str, counter: Counter) -> Sequence[int]:
         """What was passed on a counter in its current window, by its bound, in the order of `FIGURES`."""
+        first, last = counter.window(counter.current).start_ms, counter.current.start_ms
         total = [0] * len(FIGURES)
         for use in self._uses.values():
             posting = use.posting
             if posting.org != org or posting.charge is None:
                 continue
-            if any((one.id, one.current) == (counter.id, counter.current) for one in posting.counters):
+            if any(
+                one.id == counter.id and first <= one.current.start_ms <= last for one in posting.counters
+            ):
                 vector = posting.charge.of(counter.bound).vector()
                 total = [sum(pair) for pair in zip(total, vector, strict=True)]
         return total

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import telemetry as names
@@ -30,6 +29,7 @@ from gateway.lifecycle.plan import Plan, make_plan
 from gateway.lifecycle.seen import Seen
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
+from gateway.routing.latency import Latencies
 from gateway.routing.retries import RetryBudget
 
 if TYPE_CHECKING:
@@ -75,18 +75,26 @@ class Images:
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)
+    latencies: Latencies = field(default_factory=Latencies)
     grid: Grid = field(default_factory=Grid)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(
-        self, configuration: Configuration, subject: Subject, request: ImageRequest, *, to: str | None = None
+        self,
+        configuration: Configuration,
+        subject: Subject,
+        request: ImageRequest,
+        *,
+        to: str | None = None,
+        left_s: float | None = None,
     ) -> Plan:
-        """What the request would cost, where or at `to`; the same for a dry run and for a real request."""
+        """What the request would cost, where or at `to`; the same for a dry run and for a real request, but
+        for how long the client still waits."""
         return make_plan(
             configuration,
             subject,
             request,
-            seen=Seen(self.leases.fleet, time.monotonic()),
+            seen=Seen(self.leases.fleet, self.latencies, time.monotonic(), left_s),
             grid=self.grid,
             now_s=time.time(),
             to=to,
@@ -126,7 +134,7 @@ class Images:
         try:
             configuration = self.configuration()
             with self.telemetry.span(names.SPAN_ROUTE) as span:
-                plan = self.plan(configuration, ask.subject, ask.request)
+                plan = self.plan(configuration, ask.subject, ask.request, left_s=ask.left_s())
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
@@ -163,8 +171,10 @@ class Images:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=self.max_answer_bytes_per_image,
             stream_heartbeat_s=self.stream_heartbeat_s,
-            planner=partial(self.plan, configuration, ask.subject),
-            slot=Slot(ask, configuration.deployments, self.leases),
+            planner=lambda request, *, to=None: self.plan(
+                configuration, ask.subject, request, to=to, left_s=ask.left_s()
+            ),
+            slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
         )
         try:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import Unavailable
+from gateway.lifecycle.seen import kind
 from gateway.routing.circuits import NOTHING
 from gateway.routing.leases import Taken
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
     from gateway.routing.circuits import Sign
+    from gateway.routing.latency import Latencies
     from gateway.routing.leases import Leases
     from gateway.routing.rank import Route
     from gateway.upstreams.deployments import Deployment, DeploymentSet
@@ -32,8 +34,9 @@ class Slot:
     """Make it, `take()` a plan's best place, ask whether it is `at()` each route, say how each attempt
     `ended()`, and `leave()`."""
 
-    def __init__(self, ask: Ask, deployed: DeploymentSet, leases: Leases) -> None:
+    def __init__(self, ask: Ask, deployed: DeploymentSet, leases: Leases, latencies: Latencies) -> None:
         self._ask = ask
+        self._latencies = latencies
         self._deployed = deployed
         self._leases = leases
         self._moves = 0
@@ -79,7 +82,9 @@ class Slot:
             return True
         self.leave()
         self._moves += 1
-        return (await self._first([route], panic=self._panic)).chosen is not None
+        # A route that is usable although it is ejected is one of a group in which everybody is.
+        panic = self._panic or route.candidate.left_out is not None
+        return (await self._first([route], panic=panic)).chosen is not None
 
     def ended(self, route: Route, sign: Sign) -> None:
         """The work at a route is over; `sign` is what it says about the deployment."""
@@ -89,6 +94,10 @@ class Slot:
         group = {one.id for model in deployment.models for one in self._deployed.serving(model)}
         rules = self._deployed.rules.outlier_detection
         self._leases.leave(lease, deployment, sign, sorted(group), rules)
+
+    def measured(self, route: Route, seconds: float) -> None:
+        """An answer from there began to come after so long, or had not come when nobody waited any more."""
+        self._latencies.learn(route.deployment.id, kind(self._ask.request), seconds)
 
     def leave(self) -> None:
         """Gives back what is still taken, of which nothing came."""
@@ -114,10 +123,8 @@ class Slot:
 
     def _patience_s(self) -> float:
         """How long to wait for room: never beyond what the client waits for."""
-        queue_s = self._deployed.rules.queue_s
-        if self._ask.deadline_s is None:
-            return queue_s
-        return min(queue_s, self._ask.started + self._ask.deadline_s - time.monotonic())
+        queue_s, left_s = self._deployed.rules.queue_s, self._ask.left_s()
+        return queue_s if left_s is None else min(queue_s, left_s)
 
     def _passed_over(self, route: Route) -> Route:
         return replace(route, reason=f"passed over: {self._passed[route.deployment.id]}", rejected=True)

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from gateway import telemetry as names
 from gateway.budgets.notices import verdict_log
 from gateway.usage.record import Attempt, Record, encode
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.served_place import ServedPlace
     from gateway.routing.rank import Route
 
 
@@ -34,7 +37,7 @@ class Story:
     """What happened to one request so far.
 
     `exceeded` are the rows for which budgets refused it, or would have; `notices` are for the client;
-    `retry_of` is the request that it repeats.
+    `retry_of` is the request that it repeats; `served` is where its answer says that it ran.
     """
 
     ask: Ask
@@ -48,6 +51,7 @@ class Story:
     retry_of: str | None = None
     reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
+    served: ServedPlace | None = None
 
     def record(
         self,
@@ -97,6 +101,7 @@ class Story:
                 routing=self.plan.ranking.as_json(),
                 policies=self._verdicts(),
                 attempts=list(self.attempts),
+                served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
                 usage_basis=usage_basis,
                 trace_id=names.current_trace_id(),
@@ -114,6 +119,21 @@ class Story:
         lines = verdict_log(self.matched, self.exceeded)
         return [line | {"verdict": UNENFORCED} for line in lines] if self.decision == UNENFORCED else lines
 
+    def waste(self, place: int, route: Route | None) -> None:
+        """Marks an attempt as one that may have run at a route for nothing; None takes the mark away."""
+        wasted = None
+        if route is not None:
+            footprint = route.footprint
+            wasted = {
+                "energy_wh": footprint.energy_wh.central,
+                "water_ml": footprint.water_ml.central,
+                "carbon_g": footprint.carbon_g.central,
+            }
+            price = route.deployment.price_usd(footprint.images)
+            if price is not None:
+                wasted["cost_usd"] = float(price)
+        self.attempts[place] = structs.replace(self.attempts[place], wasted=wasted)
+
     def _because(self, reason: str) -> list[str]:
         found = []
         if self.downgrade is not None:
@@ -126,4 +146,5 @@ class Story:
             found.append(
                 f"a budget had no room at deployment {self.reroute['from']}: {self.reroute['to']} takes it"
             )
-        return [*found, reason]
+        told = [] if self.served is None else [self.served.because()]
+        return [*found, reason, *told]

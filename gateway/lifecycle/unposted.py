@@ -49,7 +49,7 @@ class Posting:
 
 
 class Line(msgspec.Struct, array_like=True, frozen=True):
-    """One posting as it stands in the file; a counter is id, budget, start, end (ms) and bound."""
+    """One posting as it stands in the file; a counter is id, budget, start, until (ms), bound."""
 
     org: str
     hold: str
@@ -150,7 +150,7 @@ def line_of(posting: Posting) -> Line:
         None if charge is None else (charge.central.vector(), charge.high.vector()),
         posting.record,
         [
-            (one.id, one.budget, one.current.start_ms, one.current.end_ms, one.bound)
+            (one.id, one.budget, one.current.start_ms, one.until(one.current), one.bound)
             for one in posting.counters
         ],
         time.time_ns() // 1_000_000,

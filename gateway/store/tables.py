@@ -154,8 +154,8 @@ requests = Table(
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
-# `turn` is that of the newest server from which entries were taken; what was read in an earlier one is not
-# taken any more.
+# `turn` is that of the newest server to which the endings in SQL were brought; what was read in an earlier
+# one is not taken any more.
 ledgers = Table(
     "ledgers",
     metadata,

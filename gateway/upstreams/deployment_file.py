@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.documents import Document, Secret, Section, in_order, read_document, wrong
+from gateway.documents import Document, Secret, Section, in_order, read_document, written, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
     Defaults,
@@ -52,6 +52,9 @@ NAMED_AREA_SOURCES = frozenset({"carbon-aware-sdk", "watttime"})
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MODEL = re.compile(r"[!-~]{1,200}")
+_API_VERSION = re.compile(r"[0-9A-Za-z.-]{1,40}")
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_BASE_URL = re.compile(r"https?://[!-~]+")
 _ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,8}){0,3}")
 _SIZE = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}")
 
@@ -104,6 +107,18 @@ def _zone(text: str) -> str:
     return text
 
 
+def _api_version(text: str) -> str:
+    if not _API_VERSION.fullmatch(text):
+        raise wrong(f"must be a version such as 2025-04-01-preview (got {shown(text)})")
+    return text
+
+
+def _parameter(text: str) -> str:
+    if not _PARAMETER.fullmatch(text):
+        raise wrong(f"must be the name of a parameter, such as style (got {shown(text)})")
+    return text
+
+
 def _size(text: str) -> str:
     if not _SIZE.fullmatch(text):
         raise wrong(f"must be <width>x<height> in pixels, such as 1024x1024 (got {shown(text)})")
@@ -111,6 +126,8 @@ def _size(text: str) -> str:
 
 
 Word = Annotated[str, Field(min_length=1, max_length=100)]
+ModelName = Annotated[str, AfterValidator(_model_name), written(_MODEL)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), written(_BASE_URL)]
 
 
 class LocationSection(Section):
@@ -118,7 +135,7 @@ class LocationSection(Section):
 
     provider: Word | None = None
     region: Word | None = None
-    zone: Annotated[str, AfterValidator(_zone)] | None = None
+    zone: Annotated[str, AfterValidator(_zone), written(_ZONE)] | None = None
     pin: Pin = "unknown"
 
 
@@ -137,7 +154,7 @@ class DefaultsSection(Section):
     """What the server does when a request leaves a value open."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    size: Annotated[str, AfterValidator(_size)] | None = None
+    size: Annotated[str, AfterValidator(_size), written(_SIZE)] | None = None
     quality: Word | None = None
 
 
@@ -158,18 +175,22 @@ class DeploymentSection(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"timeouts"})
 
-    id: Annotated[str, AfterValidator(_id)]
+    id: Annotated[str, AfterValidator(_id), written(_ID)]
     model: Annotated[
-        tuple[Annotated[str, AfterValidator(_model_name)], ...],
-        BeforeValidator(_names),
+        tuple[ModelName, ...],
+        BeforeValidator(
+            _names, json_schema_input_type=ModelName | Annotated[list[ModelName], Field(min_length=1)]
+        ),
         AfterValidator(_distinct),
     ]
-    base_url: Annotated[str, AfterValidator(_base_url)]
+    base_url: BaseUrl
     api_key: Secret | None = None
-    upstream_model: Annotated[str, AfterValidator(_model_name)] | None = None
+    upstream_model: ModelName | None = None
     dialect: DialectName = "openai"
-    api_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.-]{1,40}$")] | None = None
-    drop_params: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")], ...] = ()
+    api_version: Annotated[str, AfterValidator(_api_version), written(_API_VERSION)] | None = None
+    drop_params: Annotated[
+        tuple[Annotated[str, AfterValidator(_parameter), written(_PARAMETER)], ...], BeforeValidator(as_tuple)
+    ] = ()
     location: LocationSection = LocationSection()
     hardware: HardwareSection = HardwareSection()
     defaults: DefaultsSection = DefaultsSection()
@@ -184,13 +205,13 @@ class SourceSection(Section):
 
     provider: SourceName
     zones: Annotated[
-        tuple[Annotated[str, AfterValidator(_zone)], ...],
+        tuple[Annotated[str, AfterValidator(_zone), written(_ZONE)], ...],
         BeforeValidator(as_tuple),
         AfterValidator(each_once),
     ] = ()
     area: Word | None = None
     key: Secret | None = None
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    base_url: BaseUrl | None = None
 
 
 class SignalsSection(Section):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from gateway.documents import Section, wrong
+from gateway.documents import Section, written, wrong
 from gateway.upstreams.rules import LONGEST_EJECTION_S, OutlierDetection, Retries, Rules, Weights
 from gateway.yaml_tree import shown
 
@@ -43,27 +43,24 @@ def each_once(places: tuple[str, ...]) -> tuple[str, ...]:
 class CapsSection(Section):
     """Limits that no gain in carbon or water overrides."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"latency_p95_s"})
-
     usd_per_image: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    latency_p95_s: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
 class WeightsSection(Section):
     """Shares of the weighted objective."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"latency"})
-
     carbon: Annotated[float, Field(ge=0, le=1000)] = 1.0
     water: Annotated[float, Field(ge=0, le=1000)] = 0.0
     price: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    latency: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
 
 class RetriesSection(Section):
     """How often one request may be sent."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"ambiguous"})
-
     max_attempts: Annotated[int, Field(ge=1, le=5)] = 2
+    ambiguous: Annotated[int, Field(ge=0, le=4)] = 0
 
 
 class OutlierDetectionSection(Section):
@@ -85,13 +82,14 @@ class RoutingSection(Section):
     weights: WeightsSection | None = None
     caps: CapsSection = CapsSection()
     residency: Annotated[
-        tuple[Annotated[str, AfterValidator(_place)], ...],
+        tuple[Annotated[str, AfterValidator(_place), written(_PLACE)], ...],
         BeforeValidator(as_tuple),
         AfterValidator(each_once),
     ] = ()
     min_gain: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     unknown_region: Literal["pessimistic", "mix", "exclude"] = "pessimistic"
     queue_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    on_short_deadline: Literal["prefer", "refuse"] = "prefer"
     retries: RetriesSection = RetriesSection()
     outlier_detection: OutlierDetectionSection = OutlierDetectionSection()
 
@@ -101,6 +99,8 @@ class RoutingSection(Section):
             yield ("weights",), "has no meaning without 'objective: weighted'"
         elif self.weights is not None and not any(dict(self.weights).values()):
             yield ("weights",), "must not all be 0"
+        if self.retries.ambiguous >= self.retries.max_attempts:
+            yield ("retries", "ambiguous"), "must be less than max_attempts, of which it is a part"
         outliers = self.outlier_detection
         longest = outliers.max_ejection_time_s
         if longest is not None and longest < outliers.base_ejection_time_s:
@@ -114,10 +114,12 @@ class RoutingSection(Section):
             objective=self.objective,
             weights=Weights(**dict(self.weights)) if self.weights is not None else Weights(),
             usd_per_image=self.caps.usd_per_image,
+            latency_p95_s=self.caps.latency_p95_s,
             residency=self.residency,
             min_gain=self.min_gain,
             unknown_region=self.unknown_region,
             queue_s=self.queue_s,
+            on_short_deadline=self.on_short_deadline,
             retries=Retries(**dict(self.retries)),
             outlier_detection=OutlierDetection(**{**dict(outliers), "max_ejection_time_s": longest}),
         )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
 from gateway.usage.record import UNCERTAIN, decode
-from gateway.usage.turns import begin_turn
+from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -130,6 +130,17 @@ class Archive:
         async with self._database.writing() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["org"], set_=changed))
 
+    async def begun(self) -> list[str]:
+        """Every org that has a ledger."""
+        async with self._database.reading() as connection:
+            return [row.org for row in await connection.execute(select(ledgers.c.org))]
+
+    async def turn(self, org: str) -> str | None:
+        """The newest turn of the org that `supersede` was told; None when it never was."""
+        async with self._database.reading() as connection:
+            turn: str | None = await connection.scalar(select(ledgers.c.turn).where(ledgers.c.org == org))
+            return turn
+
     async def ended(self, org: str, request_id: str) -> Ended | None:
         """How a request ended; None when no entry of it has come here."""
         columns = [journal.c[f"central_{name}"].label(name) for name in Amounts._fields]
@@ -158,9 +169,13 @@ class Archive:
             return (await connection.execute(query.limit(1))).first() is not None
 
     async def supersede(self, org: str, turn: str) -> None:
-        """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts."""
+        """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts.
+
+        Raises `Superseded` when a later one is known.
+        """
         async with self._database.writing() as connection:
-            await begin_turn(self._database, connection, org, turn)
+            await in_turn(self._database, connection, org, turn)
+            await connection.execute(update(ledgers).where(ledgers.c.org == org).values(turn=turn))
 
     async def endings(self, org: str, since_ms: int) -> list[Ending]:
         """Every hold with an entry since then (UTC epoch ms), with the sums of all its entries."""

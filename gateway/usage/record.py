@@ -15,12 +15,17 @@ UNCERTAIN = frozenset({"unknown", "client_gone"})
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown."""
+    """One try at a deployment: `outcome` is delivered, not_started, rejected or unknown.
+
+    `wasted` is what it took by the central estimate, and what it cost where a price is declared, if it may
+    have run and nothing came of it: no budget was charged for it.
+    """
 
     deployment: str
     outcome: str
     status: int | None = None
     duration_ms: float | None = None
+    wasted: dict[str, float] | None = None
 
 
 class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -31,7 +36,8 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     the service said what the work took, `estimated` when its answer did not (the images that came back are
     counted all the same), and absent when nothing is charged. `decision` is one of the
     decisions in the design. `because` explains it in sentences, `routing` is what other rules would have
-    chosen. `downgrade` maps a changed field to what was `asked` and what it `got`;
+    chosen. `served` is the `region` that the answer named, its `zone` and the `planned_zone`.
+    `downgrade` maps a changed field to what was `asked` and what it `got`;
     `reroute` names the deployments `from` and `to` which budgets moved the request. `retry_of` is the request
     that this one repeats, by the client's own count and the same body.
     """
@@ -61,6 +67,7 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
     routing: dict[str, Any] = {}
     policies: list[dict[str, Any]] = []
     attempts: list[Attempt] = []
+    served: dict[str, str | None] | None = None
     usage: dict[str, Any] | None = None
     usage_basis: str | None = None
     trace_id: str | None = None

@@ -19,7 +19,7 @@ from gateway.store.tables import journal, journal_rejects, postings, requests
 from gateway.usage.endings import Ended
 from gateway.usage.entries import JOURNAL, Amounts
 from gateway.usage.record import Record, decode
-from gateway.usage.turns import begin_turn
+from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,8 +63,8 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
     error for a value that it does not take; then nothing is stored.
     """
     async with database.writing() as connection:
-        await begin_turn(database, connection, org, turn)
-        fresh = await _counting(connection, org, await _unknown(connection, org, entries))
+        await in_turn(database, connection, org, turn)
+        fresh = await _counting(connection, org, await _unknown(connection, org, entries, turn))
         if not fresh:
             return 0
         await connection.execute(journal.insert(), [_journal_row(entry) for entry in fresh])
@@ -116,12 +116,25 @@ def with_record() -> Select[Any]:
     return select(requests, journal.c.record).join(journal, newest)
 
 
-async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:
-    query = select(journal.c.stream, journal.c.entry_id).where(
-        journal.c.org == org, journal.c.entry_id.in_([entry.entry_id for entry in entries])
+async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entry], turn: str) -> list[Entry]:
+    """Those that are not stored; two servers may have given one id, which then gets the turn behind it."""
+    query = select(journal.c.stream, journal.c.entry_id, journal.c.hold).where(
+        journal.c.org == org,
+        journal.c.entry_id.in_([one for entry in entries for one in (entry.entry_id, _other(entry, turn))]),
     )
-    stored = {(row.stream, row.entry_id) for row in await connection.execute(query)}
-    return [entry for entry in entries if (entry.stream, entry.entry_id) not in stored]
+    stored = {(row.stream, row.entry_id): row.hold for row in await connection.execute(query)}
+    unknown = []
+    for entry in entries:
+        hold = stored.get((entry.stream, entry.entry_id))
+        if hold is None:
+            unknown.append(entry)
+        elif hold != entry.hold and (entry.stream, _other(entry, turn)) not in stored:
+            unknown.append(replace(entry, entry_id=_other(entry, turn)))
+    return unknown
+
+
+def _other(entry: Entry, turn: str) -> str:
+    return f"{entry.entry_id}@{turn}"
 
 
 async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Entry]) -> list[Entry]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from gateway.errors import StoreError
 from gateway.store.tables import ledgers
@@ -25,9 +25,8 @@ class Superseded(StoreError):
     """The entries come from a server that another has replaced; what that one has of them is read again."""
 
 
-async def begin_turn(database: Database, connection: AsyncConnection, org: str, turn: str) -> None:
-    """Lets this transaction be the org's only writer, and remembers `turn`. Raises `Superseded` for an old
-    one.
+async def in_turn(database: Database, connection: AsyncConnection, org: str, turn: str) -> None:
+    """Lets this transaction be the org's only writer. Raises `Superseded` when a later turn is known.
 
     Without a turn (there is no ledger) nothing is compared.
     """
@@ -40,5 +39,3 @@ async def begin_turn(database: Database, connection: AsyncConnection, org: str, 
     if newest is not None and newest > turn:
         msg = f"another server of the budget store has taken over the ledger of org {org}"
         raise Superseded(msg)
-    if newest != turn:
-        await connection.execute(update(ledgers).where(ledgers.c.org == org).values(turn=turn))

@@ -151,3 +151,32 @@ async def test_a_raise_outlives_a_restart_and_reaches_other_gateways(tmp_path: P
         assert await asked(client) == 200
     async with gateway_running(tmp_path, redis_url, budgets=budgets) as again:
         assert (await row(await again.member()))["raised"] == 1
+
+
+async def test_a_reset_of_a_rolling_window_ends_part_by_part(tmp_path: Path, redis_url: str) -> None:
+    day = budget("day", limits={"images": 2}, window={"kind": "rolling", "every": "24h"})
+    async with gateway_running(tmp_path, redis_url, budgets=[day]) as gateway:
+        client = await gateway.member()
+        for _ in range(2):
+            assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
+        refused = await client.post(GENERATIONS, json=ASK)
+
+        reset = {
+            "policy": "day",
+            "scope": {"team": "design"},
+            "reason": "a mistake",
+            "reset": True,
+            "org": "acme",
+        }
+        granted = (await gateway.admin.post("/eco/v1/raises", json=reset)).json()
+
+        assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
+        found = await row(client)
+    eco = refused.json()["error"]["eco"]
+    assert eco["window"]["kind"] == found["window"]["kind"] == "rolling"
+    assert found["window"]["every"] == "24h"
+    hours = (datetime.fromisoformat(eco["resets_at"]) - datetime.now(UTC)).total_seconds() / 3600
+    assert 23.9 < hours <= 25
+    assert int(refused.headers["retry-after"]) / 3600 == pytest.approx(hours, abs=0.1)
+    assert granted["until"] == eco["resets_at"].replace("+00:00", "Z")
+    assert (found["limit"], found["raised"], found["used"], found["remaining"]) == (2, 2, 3, 1)

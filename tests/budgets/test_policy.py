@@ -119,6 +119,7 @@ def test_windows_say_where_they_start(tmp_path: Path) -> None:
         Window("calendar", "week", week_start=6),
         Window("calendar", "year", year_start=(4, 6)),
         Window("calendar", "quarter", year_start=(10, 1)),
+        Window("rolling", "24h"),
         Window("fixed", fixed=fixed_bucket(first, end, "Europe/London")),
     ]
 
@@ -199,3 +200,37 @@ def test_the_example_and_the_message_in_the_readme_are_true(tmp_path: Path) -> N
 
     assert [budget.name for budget in load_policies(example).budgets] == ["marketing-month"]
     assert f"policies/{problems_of(mistaken)[0]}" in readme
+
+
+def test_actions_keep_the_order_of_their_file_and_secrets_come_from_the_environment(tmp_path: Path) -> None:
+    folder = only(GALLERY / "good" / "actions.yaml", tmp_path)
+    (budget,) = load_policies(folder, environ={"HOOK_SECRET": "a-secret-of-some-length"}).budgets
+
+    assert budget.on_exceed == ("reroute", "downgrade", "deny")
+    assert budget.reroute == ("flux-eco", "flux-tiny")
+    assert budget.downgrade[1:3] == ({"size": "512x512", "n": 1}, {"steps": 8})
+    assert [hook.host for hook in budget.alerts] == ["hooks.example", "127.0.0.1"]
+    assert {hook.secret.get_secret_value() for hook in budget.alerts} == {"a-secret-of-some-length"}
+    assert "a-secret" not in repr(budget)
+
+
+@pytest.mark.parametrize(
+    ("environ", "mistake"),
+    [
+        ({}, "the environment variable HOOK_SECRET is not set"),
+        ({"HOOK_SECRET": ""}, "the environment variable HOOK_SECRET is empty"),
+        (
+            {"HOOK_SECRET": "whsec_short"},
+            "must be whsec_ followed by 24 to 64 bytes in base64, or another text",
+        ),
+    ],
+)
+def test_a_webhook_without_a_usable_secret_is_a_mistake_at_start(
+    tmp_path: Path, environ: dict[str, str], mistake: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_policies(only(GALLERY / "good" / "actions.yaml", tmp_path), environ=environ)
+
+    assert [problem.message for problem in caught.value.problems] == [
+        f"budgets[0].alerts[{number}].secret: {mistake}" for number in (0, 1)
+    ]

@@ -62,7 +62,10 @@ def short(
     dimension: Dimension = Dimension.CARBON,
     candidate: int = 0,
 ) -> Shortfall:
-    return Shortfall(candidate, match.counter, match.counter.current, dimension, limit, used, held, requested)
+    end_ms = match.counter.current.end_ms
+    return Shortfall(
+        candidate, match.counter, match.counter.current, dimension, limit, used, held, requested, end_ms
+    )
 
 
 def refused(*rows: Shortfall, matches: list[MatchedBudget], subject: Subject = ALICE) -> BudgetExceeded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +83,22 @@ def test_windows_scopes_and_orgs_are_counted_apart(tmp_path: Path) -> None:
 
     assert [images(seat, one) for one in (MONTH, other, later)] == [1, 2, 4]
     assert images(seat, org="elsewhere") == 8
+
+
+def test_a_rolling_window_counts_what_was_passed_in_its_trail(tmp_path: Path) -> None:
+    hour = THIS_HOUR.end_ms - THIS_HOUR.start_ms
+
+    def rolling(back: int) -> Counter:
+        current = Bucket(THIS_HOUR.start_ms - back * hour, THIS_HOUR.end_ms - back * hour)
+        return replace(counter("day", images=100), trail=3, current=current)
+
+    seat = taken(tmp_path)
+    for back, passed in ((4, 1), (3, 2), (2, 4), (0, 8)):
+        seat.write(use(f"h{back}", passed, rolling(back)))
+    seat.close()
+
+    again = taken(tmp_path)
+    assert [images(again, rolling(back)) for back in (0, 1, 4)] == [14, 7, 1]
 
 
 @pytest.mark.parametrize("torn", [b'["acme","x"', b"\xff\xfe", b'"half'])

@@ -254,3 +254,43 @@ async def _reached(gateway: Gateway, count: int) -> bool:
 
 async def _is(gateway: Gateway, deployment: str, circuit: str) -> bool:
     return bool((await standing(gateway))[deployment]["circuit"] == circuit)
+
+
+async def test_a_client_in_a_hurry_is_served_where_it_is_fast_enough(tmp_path: Path, redis_url: str) -> None:
+    zones = {"SE": StandInSettings(zone="SE", stall_s=0.6), "PL": StandInSettings(zone="PL")}
+    patient, hurried = {"ecogate-deadline": "60"}, {"ecogate-deadline": "0.4"}
+    async with gateway_running(tmp_path, redis_url, zones=zones) as gateway:
+        slow = await asyncio.gather(
+            *(gateway.admin.post(GENERATIONS, json=ASK, headers=patient) for _ in range(6))
+        )
+        assert {answer.headers["ecogate-zone"] for answer in slow} == {"SE"}
+        await until(lambda: _knows(gateway, "flux-se"), within_s=40)
+
+        fast = await gateway.admin.post(GENERATIONS, json=ASK, headers=hurried)
+        again = await gateway.admin.post(GENERATIONS, json=ASK, headers=patient)
+
+        assert fast.headers["ecogate-zone"] == "PL"
+        assert again.headers["ecogate-zone"] == "SE"
+        record = await recorded(gateway.admin, fast.headers["x-request-id"])
+        assert "moved back: usually takes up to" in record["candidates"][1]["reason"]
+
+
+async def test_a_deadline_that_nobody_meets_is_refused_where_that_is_wanted(
+    tmp_path: Path, redis_url: str
+) -> None:
+    zones = {"SE": StandInSettings(zone="SE", stall_s=0.6)}
+    async with gateway_running(
+        tmp_path, redis_url, zones=zones, routing={"on_short_deadline": "refuse"}
+    ) as gateway:
+        await asyncio.gather(*(gateway.admin.post(GENERATIONS, json=ASK) for _ in range(6)))
+        await until(lambda: _knows(gateway, "flux-se"), within_s=40)
+
+        refused = await gateway.admin.post(GENERATIONS, json=ASK, headers={"ecogate-deadline": "0.4"})
+
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "deadline_too_short")
+        assert refused.headers["x-should-retry"] == "false"
+        assert len(gateway.generations()) == 6
+
+
+async def _knows(gateway: Gateway, deployment: str) -> bool:
+    return bool((await standing(gateway))[deployment]["latency"])

@@ -180,3 +180,79 @@ def test_the_leader_is_never_worse_than_the_minimum_gain_allows(
 
     assert scores[first] * (1 - min_gain) <= min(scores)
     assert first == seat or scores[first] == min(scores)
+
+
+def test_a_deployment_that_is_known_to_be_slow_is_out_and_an_unknown_one_is_not() -> None:
+    slow, unknown = candidate("SE", latency_p95_s=90.0), candidate("PL")
+
+    ranking = rank([slow, unknown], Rules(latency_p95_s=60))
+
+    assert [route.deployment.id for route in ranking.routes] == ["in-PL", "in-SE"]
+    reason = ranking.routes[1].reason
+    assert reason == "latency cap: 95 of 100 such requests take up to 90 s, more than 60 s"
+    assert rank([slow], Rules(latency_p95_s=60)).routes[0].rejected
+
+
+def test_latency_counts_in_a_weighted_objective_and_the_unknown_is_neither_good_nor_bad() -> None:
+    weights = Weights(carbon=0, latency=1)
+    known = [candidate("SE", "slow", latency_p95_s=30.0), candidate("SE", "fast", latency_p95_s=10.0)]
+
+    assert order(*known, candidate("SE", "new"), objective="weighted", weights=weights, min_gain=0) == [
+        "fast",
+        "new",
+        "slow",
+    ]
+
+
+def test_candidates_that_answer_in_time_come_first_however_dirty_and_whoever_led() -> None:
+    late = candidate("SE", late="usually takes up to 30 s")
+    dirty, dirtier = candidate("PL"), candidate("PL", "dirtier", expected_carbon_g=1e6)
+
+    assert order(late, dirty, incumbent="in-SE") == ["in-PL", "in-SE"]
+    routes = rank([late, dirty, dirtier]).routes
+    assert [route.deployment.id for route in routes] == ["in-PL", "dirtier", "in-SE"]
+    assert routes[0].reason.startswith("lowest carbon")
+    assert routes[2].reason.endswith("moved back: usually takes up to 30 s")
+    assert order(late, dirty, on_short_deadline="refuse") == ["in-PL"]
+    assert order(candidate("SE", late="x"), candidate("PL", late="y")) == ["in-SE", "in-PL"]
+
+
+def test_the_ejected_are_out_while_anybody_is_not_and_hard_limits_hold_in_panic() -> None:
+    ejected, dirty = candidate("SE", left_out="ejected"), candidate("PL")
+
+    assert order(ejected, dirty) == ["in-PL"]
+    assert [route.reason for route in rank([ejected, dirty]).routes if route.rejected] == ["ejected"]
+    panic = rank([ejected, candidate("PL", left_out="ejected", usd=9.0)], Rules(usd_per_image=1))
+    assert all(route.rejected for route in panic.routes)
+    panic = rank(
+        [candidate("SE", left_out="ejected", usd=0.5), candidate("PL", left_out="ejected", usd=9.0)],
+        Rules(usd_per_image=1),
+    )
+    assert [(route.deployment.id, route.rejected) for route in panic.routes] == [
+        ("in-SE", False),
+        ("in-PL", True),
+    ]
+    assert panic.as_json()["panic"] is True
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 10), st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=8
+    )
+)
+def test_residency_holds_whatever_else_is_true(facts: list[tuple[float, bool, bool, bool]]) -> None:
+    candidates = [
+        expecting(
+            f"d{number}",
+            carbon_g,
+            places=frozenset({"eu"}) if inside else frozenset({"us"}),
+            left_out="ejected" if out else None,
+            late="slow" if late else None,
+        )
+        for number, (carbon_g, inside, out, late) in enumerate(facts)
+    ]
+
+    usable = [route for route in rank(candidates, Rules(residency=("eu",))).routes if not route.rejected]
+
+    assert all("eu" in route.candidate.places for route in usable)
+    assert bool(usable) == any(inside for _, inside, _, _ in facts)

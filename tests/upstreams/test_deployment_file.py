@@ -53,13 +53,15 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
 
     assert loaded.rules == Rules(
         objective="weighted",
-        weights=Weights(carbon=1, water=0.5, price=0.1),
+        weights=Weights(carbon=1, water=0.5, price=0.1, latency=0.2),
         usd_per_image=0.08,
+        latency_p95_s=60,
         residency=("eu", "gb"),
         min_gain=0.1,
         unknown_region="mix",
         queue_s=0.5,
-        retries=Retries(max_attempts=3),
+        on_short_deadline="refuse",
+        retries=Retries(max_attempts=3, ambiguous=1),
         outlier_detection=OutlierDetection(
             consecutive_5xx=3,
             interval_s=20,
@@ -89,6 +91,8 @@ def test_a_full_deployment_has_everything_that_its_file_says() -> None:
         defaults=Defaults(steps=28, size="1024x768", quality="medium"),
         concurrency=20,
         usd_per_image=0.04,
+        api_version="2025-04-01-preview",
+        drop_params=frozenset({"style", "moderation"}),
         on_disconnect="finish",
         unknown_params="refuse",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,15 +45,39 @@ async def test_what_was_read_from_an_earlier_server_is_not_stored(database: Data
     assert await store_entries(database, "acme", [entry()], turn=SECOND) == 1
 
 
-async def test_a_consumer_that_meets_the_new_server_first_ends_the_old_turn(database: Database) -> None:
+async def test_a_turn_begins_with_what_is_brought_to_its_server_and_not_with_what_is_read_there(
+    database: Database,
+) -> None:
     archive = Archive(database)
     await archive.begin("acme", "epoch")
+    await archive.supersede("acme", FIRST)
+
     assert await store_entries(database, "acme", [entry()], turn=SECOND) == 1
+    assert await store_entries(database, "acme", [entry()], turn=FIRST) == 1
+    assert await archive.turn("acme") == FIRST
+
+
+async def test_turns_never_go_back(database: Database) -> None:
+    archive = Archive(database)
+    await archive.begin("acme", "epoch")
+    await archive.supersede("acme", SECOND)
 
     with pytest.raises(Superseded):
         await archive.supersede("acme", FIRST)
-    with pytest.raises(Superseded):
-        await store_entries(database, "acme", [entry()], turn=FIRST)
+    assert await archive.turn("acme") == SECOND
+    assert await archive.begun() == ["acme"]
+
+
+async def test_an_id_that_two_servers_gave_names_two_entries(database: Database) -> None:
+    """Their clocks differ, so the second may count milliseconds that the first has used."""
+    await Archive(database).begin("acme", "epoch")
+    first, second = entry(), replace(entry(), entry_id="5-0")
+    first = replace(first, entry_id="5-0")
+    assert await store_entries(database, "acme", [first], turn=FIRST) == 1
+
+    assert await store_entries(database, "acme", [second], turn=SECOND) == 1
+    assert await store_entries(database, "acme", [second], turn=SECOND) == 0
+    assert await stored(database) == 2
 
 
 async def test_another_org_has_turns_of_its_own(database: Database) -> None:

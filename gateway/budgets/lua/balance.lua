@@ -1,8 +1,9 @@
 #!lua flags=no-writes
 -- balance: what is spent and held in the bucket in force of each counter.
--- KEYS  1 meta   2.. counters: per counter its current bucket, then its next
--- ARGV  1.. per counter: start and end of its current bucket, start and end of its next (ms)
--- Returns {"balances", {bucket, spent (6), held (6)}...} | {"window", now} | {"no_ledger"}
+-- KEYS  1 meta   2.. counters: per counter the trail of its current bucket, oldest first, its current, its next
+-- ARGV  1.. per counter: start and end of its current bucket, start and end of its next (ms), length of its trail
+-- Returns {"balances", {bucket, spent (6), held (6), spent in each bucket of its trail (6 each)}...}
+--       | {"window", now} | {"no_ledger"}
 -- Invariant: reads only; the bucket is the one in which a reserve at this moment would count.
 
 if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then
@@ -10,22 +11,26 @@ if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then
 end
 local now = math.max(now_ms(), tonumber(redis.call('HGET', KEYS[1], 't') or '0'))
 local answer = { 'balances' }
-for i = 1, #ARGV / 4 do
-  local row
-  for b = 1, 2 do
-    local starts, ends = tonumber(ARGV[4 * i - 5 + 2 * b]), tonumber(ARGV[4 * i - 4 + 2 * b])
-    if not row and starts <= now and now < ends then
-      local counter = read_counter(KEYS[2 * i - 1 + b])
-      row = { b }
-      for _, amounts in ipairs({ counter.spent, counter.held }) do
-        for d = 1, DIMENSIONS do
-          row[#row + 1] = amounts[d]
-        end
-      end
+local at = 1
+for i = 1, #ARGV / 5 do
+  local o = 5 * i - 4
+  local trail = tonumber(ARGV[o + 4])
+  local counter =
+    in_force(KEYS, at, trail, { { ARGV[o], ARGV[o + 1] }, { ARGV[o + 2], ARGV[o + 3] } }, now)
+  if not counter then
+    return { 'window', now }
+  end
+  at = at + trail + 2
+  local row = { counter.bucket }
+  for _, figure in ipairs({ 'spent', 'held' }) do
+    for d = 1, DIMENSIONS do
+      row[#row + 1] = counter.before[figure][d] + counter[figure][d]
     end
   end
-  if not row then
-    return { 'window', now }
+  for _, earlier in ipairs(counter.trail) do
+    for d = 1, DIMENSIONS do
+      row[#row + 1] = earlier.spent[d]
+    end
   end
   answer[i + 1] = row
 end

@@ -2,8 +2,10 @@
 -- Amounts are vectors of six integers in the order energy (uWh), water (uL), carbon (ug CO2e), images, cost
 -- (micro-USD), and 1 instead of 0 where the cost is not known: sums tell in how many charges it is missing.
 -- A counter is a hash: s1..s6 spent, h1..h6 held by open holds, o1..o6 settled beyond what was held. Where its
--- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount> of the last reserve, and what was alerted of them.
--- A hold's `counters` are JSON: one {key, counter id, bucket start, bucket end, bound} of strings for each.
+-- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount>:<spent before this bucket> of the last reserve, and
+-- what was alerted of them.
+-- A rolling window is a trail of earlier buckets that count in full, and the one in force, which takes the charge.
+-- A hold's `counters` are JSON: one {key, counter id, bucket start, until when it counts, bound} of strings for each.
 
 local DIMENSIONS = 6
 local COST, UNPRICED = 5, 6
@@ -59,6 +61,32 @@ local function read_counter(key)
   return counter
 end
 
+-- The bucket in force of a counter, with what its trail adds to it; its keys stand behind `at`: the trail of the
+-- current bucket, oldest first, then the current and the next bucket. nil when neither of these is now.
+local function in_force(keys, at, trail, buckets, now)
+  for b = 1, 2 do
+    local starts, ends = tonumber(buckets[b][1]), tonumber(buckets[b][2])
+    if starts <= now and now < ends then
+      local counter = read_counter(keys[at + trail + b])
+      counter.key, counter.bucket, counter.starts, counter.ends = keys[at + trail + b], b, starts, ends
+      counter.lasts = ends + trail * (ends - starts)
+      counter.trail, counter.before = {}, { spent = {}, held = {} }
+      for d = 1, DIMENSIONS do
+        counter.before.spent[d], counter.before.held[d] = 0, 0
+      end
+      for k = 1, trail do
+        local earlier = read_counter(keys[at + b - 1 + k])
+        counter.trail[k] = earlier
+        for d = 1, DIMENSIONS do
+          counter.before.spent[d] = counter.before.spent[d] + earlier.spent[d]
+          counter.before.held[d] = counter.before.held[d] + earlier.held[d]
+        end
+      end
+      return counter
+    end
+  end
+end
+
 -- Lives at least until `lives_until` (ms): a counter that vanished early would admit its limit twice.
 local function write_counter(key, counter, lives_until)
   local row = {}
@@ -84,8 +112,8 @@ end
 
 local function alert_at_marks(alerts, key, row, counter)
   local marks = redis.call('HGET', key, 'marks') or ''
-  for d, name, limit, amount in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+)') do
-    local spent, held = counter.spent[tonumber(d)], counter.held[tonumber(d)]
+  for d, name, limit, amount, before in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+):(%d+)') do
+    local spent, held = counter.spent[tonumber(d)] + tonumber(before), counter.held[tonumber(d)]
     if spent >= tonumber(amount) then
       alert(alerts, key, d .. ':' .. name .. ':' .. limit,
         { row[2], row[3], row[4], d, name, limit, int(spent), int(held) })

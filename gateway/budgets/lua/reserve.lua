@@ -1,12 +1,12 @@
 #!lua
 -- reserve: hold an amount against every counter for the first candidate that fits, or against none.
--- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter its current bucket, then its next; last the claim,
---       if there is one
+-- KEYS  1 meta   2 hold   3 open holds   4.. counters: per counter the trail of its current bucket, oldest first,
+--       its current bucket, and its next; last the claim, if there is one
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
 -- ARGV  7 version of the policies, or ""   8 when they were written (ms)
 -- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [six],
---       "marks": [[dimension, name, limit as text, amount]...]}],
+--       "trail": how many earlier buckets count with it, "marks": [[dimension, name, limit as text, amount]...]}],
 --       "candidates": [{"central": [six], "high": [six]}],
 --       "claim": {"fingerprint", "binding", "lives_ms", "over": hold whose claim may be taken}}; a limit of -1 is none.
 --       Where cost is limited, so is the number of charges of unknown cost, to 0; such a shortfall is one of cost, with
@@ -14,7 +14,8 @@
 -- Returns {"held" | "replay", candidate, room of each counter and dimension ("-" = no limit), the hold's counters,
 --          the candidate's shortfalls in counters that are not enforced (like those of "denied"; none in a replay),
 --          the hold that had the claim before, or ""}
---       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested}...}}
+--       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested,
+--         when that much will have left the window}...}}
 --       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
 --       | {"stale", newer version} | {"claimed", hold that has the claim, fingerprint of its request}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
@@ -59,22 +60,25 @@ local earlier = claim and redis.call('HMGET', KEYS[#KEYS], 'hold', 'fingerprint'
 if claim and claim.binding and earlier[1] and earlier[1] ~= claim.over then
   return { 'claimed', earlier[1], earlier[2] }
 end
-local counters = {}
+local counters, at = {}, 3
 for i, wanted in ipairs(request.counters) do
-  local counter
-  for b = 1, 2 do
-    local bucket = wanted.buckets[b]
-    if not counter and bucket[1] <= now and now < bucket[2] then
-      local key = KEYS[3 + 2 * (i - 1) + b]
-      counter = read_counter(key)
-      counter.key, counter.bucket = key, b
-      counter.starts, counter.ends = bucket[1], bucket[2]
-    end
-  end
+  local counter = in_force(KEYS, at, wanted.trail, wanted.buckets, now)
   if not counter then
     return { 'window', now }
   end
+  at = at + wanted.trail + 2
   counters[i] = counter
+end
+
+-- When what is spent will have left the window as far as it stands in the way, if nothing is added to it.
+local function frees_at(counter, d, over)
+  for k, earlier in ipairs(counter.trail) do
+    over = over - earlier.spent[d]
+    if over <= 0 then
+      return counter.starts + k * (counter.ends - counter.starts)
+    end
+  end
+  return counter.lasts
 end
 
 local shortfalls = {}
@@ -86,14 +90,16 @@ for c, candidate in ipairs(request.candidates) do
     local counter, amounts = counters[i], candidate[wanted.bound]
     for d = 1, DIMENSIONS do
       local limit = wanted.limits[d] < 0 and MAX_STORED or wanted.limits[d]
-      if amounts[d] > 0 and counter.spent[d] + counter.held[d] + amounts[d] > limit then
+      local spent, held = counter.before.spent[d] + counter.spent[d], counter.before.held[d] + counter.held[d]
+      if amounts[d] > 0 and spent + held + amounts[d] > limit then
         local rows = wanted.enforced and shortfalls or unenforced
         if d == UNPRICED then
-          rows[#rows + 1] = { c, i, counter.bucket, COST, wanted.limits[COST], counter.spent[COST],
-            counter.held[COST], -1 }
+          rows[#rows + 1] = { c, i, counter.bucket, COST, wanted.limits[COST],
+            counter.before.spent[COST] + counter.spent[COST], counter.before.held[COST] + counter.held[COST],
+            -1, counter.lasts }
         else
-          rows[#rows + 1] =
-            { c, i, counter.bucket, d, limit, counter.spent[d], counter.held[d], amounts[d] }
+          rows[#rows + 1] = { c, i, counter.bucket, d, limit, spent, held, amounts[d],
+            frees_at(counter, d, spent + amounts[d] - limit) }
         end
       end
     end
@@ -115,17 +121,19 @@ for i, wanted in ipairs(request.counters) do
   for d = 1, DIMENSIONS do
     counter.held[d] = counter.held[d] + amounts[d]
     room[#room + 1] = wanted.limits[d] < 0 and '-'
-      or int(wanted.limits[d] - counter.spent[d] - counter.held[d])
+      or int(wanted.limits[d] - counter.before.spent[d] - counter.before.held[d] - counter.spent[d]
+        - counter.held[d])
   end
-  write_counter(counter.key, counter, counter.ends + tonumber(ARGV[3]))
+  write_counter(counter.key, counter, counter.lasts + tonumber(ARGV[3]))
   local marks = {}
   for m, mark in ipairs(wanted.marks) do
-    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4])
+    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':'
+      .. int(counter.before.spent[mark[1]])
   end
   if #marks > 0 then
     redis.call('HSET', counter.key, 'marks', table.concat(marks, ' '))
   end
-  rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.ends), wanted.bound }
+  rows[i] = { counter.key, wanted.id, int(counter.starts), int(counter.lasts), wanted.bound }
 end
 local room_text = table.concat(room, ' ')
 local rows_text = #rows > 0 and cjson.encode(rows) or '[]' -- an empty table would become {}

@@ -1,0 +1,195 @@
+"""What budgets would have said to requests of the past, taken in the order of their time.
+
+Pure: matching and windows are those of the gateway, amounts are the recorded ones, and counters live here and
+end with the report. A request that an enforced budget has no room for spends nothing, in any budget. Memory
+grows with the counters of one window, not with requests. Refuses to know where requests are recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from gateway.budgets.matching import counters_for, shown_scope
+from gateway.budgets.windows import current_and_next, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from gateway.budgets.amounts import Charge, Dimension
+    from gateway.budgets.counter import Bucket
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.budgets.policy import Budget, PolicySet
+    from gateway.budgets.windows import Window
+    from gateway.identity.subject import Subject
+
+CANNOT_KNOW = (
+    "what requests in progress held: each is compared with what was settled before it, so no burst is seen",
+    "when a request was admitted: it counts in the window of its recorded time, which is that of its end",
+    "what a ladder or another deployment would have changed: requests that have one count as `changeable`",
+    "raises, and whether clients would have asked again, or for less",
+    "what refused requests would really have taken: they are replayed with the estimate of their record",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of the past. `refused` tells that it was not admitted; its charge then is the estimate."""
+
+    at_ms: int
+    subject: Subject
+    model: str
+    route: str
+    charge: Charge
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a budget, or one of its counters over all windows, has said so far."""
+
+    admitted: int = 0
+    refused: int = 0
+    first_refusal_ms: int | None = None
+    peak: dict[Dimension, float] = field(default_factory=dict)
+
+    def note(self, at_ms: int, *, fits: bool, shares: Mapping[Dimension, float]) -> None:
+        if fits:
+            self.admitted += 1
+        else:
+            self.refused += 1
+            if self.first_refusal_ms is None:
+                self.first_refusal_ms = at_ms
+        for dimension, share in shares.items():
+            self.peak[dimension] = max(share, self.peak.get(dimension, 0.0))
+
+
+@dataclass(slots=True)
+class _Spent:
+    """A counter in its newest window."""
+
+    start_ms: int
+    amounts: dict[Dimension, int] = field(default_factory=dict)
+
+
+class Replay:
+    """`take` requests, the oldest first; then ask for the `report`."""
+
+    def __init__(self, policies: PolicySet) -> None:
+        self._policies = policies
+        self._spent: dict[tuple[str, str], _Spent] = {}
+        self._budgets = {budget.name: Tally() for budget in policies.budgets}
+        self._scopes: dict[str, dict[tuple[str, str], tuple[dict[str, str], Tally]]] = {
+            budget.name: {} for budget in policies.budgets
+        }
+        self._windows: dict[tuple[Window, str], tuple[Bucket, Bucket]] = {}
+        self._counts = dict.fromkeys(
+            ("requests", "admitted", "refused", "newly_refused", "newly_admitted", "changeable"), 0
+        )
+
+    def take(self, asked: Asked) -> None:
+        """One request, not older than those before."""
+        matched = counters_for(
+            self._policies,
+            asked.subject,
+            model=asked.model,
+            route=asked.route,
+            now=moment(asked.at_ms),
+            buckets=self._bucket,
+        )
+        without_room = {match.counter.id for match in matched if not self._fits(match, asked)}
+        refusing = [match for match in matched if match.counter.enforced and match.counter.id in without_room]
+        for match in matched:
+            self._note(match, asked, fits=match.counter.id not in without_room, spends=not refusing)
+        self._count(asked, refusing)
+
+    def report(self, *, top: int) -> dict[str, Any]:
+        """Totals, a line per budget with its `top` scopes that were refused most, and what is not known."""
+        return {
+            **self._counts,
+            "budgets": [self._line(budget, top) for budget in self._policies.budgets],
+            "cannot_know": list(CANNOT_KNOW),
+        }
+
+    def _bucket(self, window: Window, zone: str, now: datetime) -> tuple[Bucket, Bucket] | None:
+        """The windows of a moment; those of the moment before, while they last."""
+        known = self._windows.get((window, zone))
+        now_ms = int(now.timestamp() * 1000)
+        if known is not None and known[0].start_ms <= now_ms < known[0].end_ms:
+            return known
+        found = current_and_next(window, zone, now)
+        if found is not None:
+            self._windows[window, zone] = found
+        return found
+
+    def _counter(self, match: MatchedBudget, org: str) -> _Spent:
+        start_ms = match.counter.current.start_ms
+        spent = self._spent.get((org, match.counter.id))
+        if spent is None or spent.start_ms != start_ms:
+            spent = self._spent[org, match.counter.id] = _Spent(start_ms)
+        return spent
+
+    def _fits(self, match: MatchedBudget, asked: Asked) -> bool:
+        spent = self._counter(match, asked.subject.org).amounts
+        amounts = asked.charge.of(match.counter.bound).known()
+        return all(
+            (amount := amounts.get(dimension)) is not None
+            and (amount == 0 or spent.get(dimension, 0) + amount <= limit)
+            for dimension, limit in match.counter.limits.items()
+        )
+
+    def _note(self, match: MatchedBudget, asked: Asked, *, fits: bool, spends: bool) -> None:
+        org, counter = asked.subject.org, match.counter
+        spent = self._counter(match, org).amounts
+        if spends:
+            for dimension, amount in asked.charge.of(counter.bound).known().items():
+                spent[dimension] = spent.get(dimension, 0) + amount
+        shares = {
+            dimension: spent.get(dimension, 0) / limit for dimension, limit in counter.limits.items() if limit
+        }
+        _, tally = self._scopes[match.budget.name].setdefault(
+            (org, counter.id), ({"org": org, **shown_scope(counter.scope)}, Tally())
+        )
+        for one in (self._budgets[match.budget.name], tally):
+            one.note(asked.at_ms, fits=fits, shares=shares)
+
+    def _count(self, asked: Asked, refusing: list[MatchedBudget]) -> None:
+        counts = self._counts
+        counts["requests"] += 1
+        counts["refused" if refusing else "admitted"] += 1
+        if refusing and not asked.refused:
+            counts["newly_refused"] += 1
+        if asked.refused and not refusing:
+            counts["newly_admitted"] += 1
+        if any(match.budget.downgrade or match.budget.reroute for match in refusing):
+            counts["changeable"] += 1
+
+    def _line(self, budget: Budget, top: int) -> dict[str, Any]:
+        zone = ZoneInfo(budget.timezone)
+        scopes = sorted(self._scopes[budget.name].values(), key=_by_refusals)
+        return {
+            "policy": budget.name,
+            "mode": budget.mode,
+            **_shown(self._budgets[budget.name], zone),
+            "scopes": len(scopes),
+            "top": [{"scope": scope, **_shown(tally, zone)} for scope, tally in scopes[:top]],
+        }
+
+
+def _by_refusals(entry: tuple[dict[str, str], Tally]) -> tuple[float, ...]:
+    tally = entry[1]
+    return (-tally.refused, -max(tally.peak.values(), default=0.0))
+
+
+def _shown(tally: Tally, zone: ZoneInfo) -> dict[str, Any]:
+    first = tally.first_refusal_ms
+    return {
+        "admitted": tally.admitted,
+        "refused": tally.refused,
+        "first_refusal": None
+        if first is None
+        else moment(first).astimezone(zone).isoformat(timespec="seconds"),
+        "peak_share": {dimension.value: round(share, 6) for dimension, share in tally.peak.items()},
+    }

@@ -444,7 +444,7 @@ def _declared_allowance(budget: BudgetSection) -> BudgetSection:
     """`allow` needs an allowance in every dimension that the budget limits, and a share for each process."""
     emergency = budget.emergency
     if budget.on_store_down == "deny" and emergency is not None:
-        raise _mistake("on_store_down", "must be allow where there is an 'emergency'")
+        raise _mistake("emergency", "is only for on_store_down: allow")
     if emergency is None:
         if budget.on_store_down == "allow":
             raise _mistake(

@@ -24,6 +24,7 @@ from gateway.alerts.delivery import Deliveries
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
 from gateway.api.browsers import cors
+from gateway.api.conversations import conversation_routers
 from gateway.api.door import Door
 from gateway.api.eco import eco_router
 from gateway.api.errors import EXCEPTION_HANDLERS
@@ -118,7 +119,12 @@ def routes(settings: Settings, running: Running) -> Litestar:
     app = Litestar(
         route_handlers=[
             *images_routers(max_json_bytes=settings.max_json_bytes, max_form_bytes=settings.max_form_bytes),
-            Router(path="/eco/v1", route_handlers=[estimate], request_max_body_size=settings.max_json_bytes),
+            *conversation_routers(max_json_bytes=settings.max_edit_json_bytes),
+            Router(
+                path="/eco/v1",
+                route_handlers=[estimate],
+                request_max_body_size=settings.max_edit_json_bytes,
+            ),
             eco_router(),
             grid_router(),
             admin_router(),

@@ -1,8 +1,9 @@
 """Breaks the ledger and the request's path on purpose, one line at a time, and proves that a test notices.
 
-`python -m tests.mutants` copies the sources to a temporary folder, applies one mutant at a time and runs the
-tests that must notice. A mutant that survives, or that no longer fits the sources, is a failure. Names as
-arguments choose some of the mutants.
+`python -m tests.mutants` copies the sources to temporary folders, applies one mutant at a time in each and
+runs the tests that must notice. A mutant that survives is a failure; one that no longer fits the sources
+stops everything before it begins. Names as arguments choose some of the mutants, `--fit` only looks whether
+all fit.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 LUA = "gateway/budgets/lua"
+ROUTING_LUA = "gateway/routing/lua"
 LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 ROLLING = ("tests/budgets/test_ledger_rolling.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
+LEASES = ("tests/routing/test_leases.py",)
 LOSS = ("tests/faults/test_loss.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
@@ -31,6 +36,7 @@ EMERGENCY = ("tests/budgets/test_emergency.py",)
 SEATS = ("tests/lifecycle/test_seats.py",)
 USES = ("tests/lifecycle/test_uses.py",)
 LIMIT_S = 300
+AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +316,65 @@ MUTANTS = (
     Mutant(
         "counts an entry twice in SQL",
         "gateway/usage/storing.py",
-        "fresh = await _unknown(connection, org, entries)",
+        "fresh = await _counting(connection, org, await _unknown(connection, org, entries, turn))",
         "fresh = list(entries)",
-        ("tests/usage/test_journal.py", "tests/usage/test_storing.py"),
+        ("tests/usage/test_storing.py",),
+    ),
+    Mutant(
+        "counts an ending that two servers posted twice",
+        "gateway/usage/storing.py",
+        "counts = before.counts(entry)",
+        "counts = entry",
+        LOSS,
+        "before_sql_is_asked",
+    ),
+    Mutant(
+        "takes two entries of one id for one",
+        "gateway/usage/storing.py",
+        "elif hold != entry.hold and",
+        "elif False and",
+        ("tests/usage/test_turns.py",),
+        "two_servers",
+    ),
+    Mutant(
+        "takes entries of a server that was replaced",
+        "gateway/usage/turns.py",
+        "if newest is not None and newest > turn:",
+        "if False:",
+        ("tests/usage/test_turns.py",),
+        "earlier_server",
+    ),
+    Mutant(
+        "takes any server for the one there always was",
+        "gateway/budgets/presence.py",
+        "return before in (None, turn)",
+        "return True",
+        LOSS,
+        "started_after",
+    ),
+    Mutant(
+        "forgets orgs that a replica has not heard of",
+        "gateway/budgets/ledger.py",
+        "await self._presence.recall(listed)",
+        "del listed",
+        LOSS,
+        "not_heard_of",
+    ),
+    Mutant(
+        "ignores claims",
+        f"{LUA}/reserve.lua",
+        "if claim and claim.binding and",
+        "if false and claim.binding and",
+        ("tests/budgets/test_claims.py",),
+        "second_of_two",
+    ),
+    Mutant(
+        "admits by the clock of another day",
+        "gateway/store/connection.py",
+        "if abs(offset_s) > WRONG_DAY_S:",
+        "if False:",
+        ("tests/store/test_connection.py",),
+        "another_day",
     ),
     Mutant(
         "passes one more than its share",
@@ -386,7 +448,7 @@ MUTANTS = (
         f"{LIFE}/serve.py",
         "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
         "await life",
-        (*SERVE, "tests/api/test_images.py"),
+        ("tests/lifecycle/test_serve.py", "tests/lifecycle/test_streams.py"),
     ),
     Mutant(
         "no mark before sending",
@@ -398,10 +460,68 @@ MUTANTS = (
     ),
     Mutant(
         "sends again when nobody knows",
+        f"{LIFE}/tries.py",
+        "return unsure <= self.retries.ambiguous and",
+        "return",
+        ("tests/lifecycle/test_tries.py",),
+    ),
+    Mutant(
+        "charges nothing when nobody knows",
         f"{LIFE}/life.py",
-        "except NotStarted as failure:",
-        "except (NotStarted, OutcomeUnknown) as failure:",
-        SERVE,
+        'await self._account.charge_as_held(route, outcome="unknown", status=error.status)',
+        'await self._account.release(route, outcome="unknown", status=error.status)',
+        ("tests/lifecycle/test_serve.py",),
+        "cannot_be_trusted",
+    ),
+    Mutant(
+        "charges a client that left nothing",
+        f"{LIFE}/life.py",
+        'await self._account.charge_as_held(route, outcome="client_gone", status=None)',
+        'await self._account.release(route, outcome="client_gone", status=None)',
+        ("tests/lifecycle/test_serve.py",),
+        "hangs_up",
+    ),
+    Mutant(
+        "forgets the charge of an attempt that may have run",
+        f"{LIFE}/tries.py",
+        "for one in reversed(self.made):",
+        "for one in self.made[-1:]:",
+        ("tests/lifecycle/test_tries.py",),
+    ),
+    Mutant(
+        "leases one slot too many",
+        f"{ROUTING_LUA}/take.lua",
+        "used[i] < capacity",
+        "used[i] <= capacity",
+        LEASES,
+    ),
+    Mutant(
+        "lets everybody probe",
+        f"{ROUTING_LUA}/take.lua",
+        "if states[chosen] == 'half_open' then",
+        "if false then",
+        LEASES,
+    ),
+    Mutant(
+        "gives no slot back",
+        f"{ROUTING_LUA}/leave.lua",
+        "redis.call('ZREM', KEYS[1], ARGV[1])",
+        "",
+        LEASES,
+    ),
+    Mutant(
+        "revives a slot that was given back",
+        f"{ROUTING_LUA}/renew.lua",
+        "or redis.call('ZSCORE', leases, id)",
+        "or true",
+        LEASES,
+    ),
+    Mutant(
+        "ejects everybody",
+        f"{ROUTING_LUA}/leave.lua",
+        "if ejected < tonumber(ARGV[9]) then",
+        "if true then",
+        LEASES,
     ),
     Mutant(
         "forgets a settlement that the store did not take",
@@ -428,12 +548,14 @@ MUTANTS = (
 )
 
 
-def killed(mutant: Mutant, copy: Path) -> bool | None:
-    """Whether the tests noticed; None when the mutant does not fit the sources any more."""
+def fits(mutant: Mutant) -> bool:
+    return (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.before) == 1
+
+
+def killed(mutant: Mutant, copy: Path) -> bool:
+    """Whether the tests noticed."""
     file = copy / mutant.file
     text = file.read_text(encoding="utf-8")
-    if text.count(mutant.before) != 1:
-        return None
     file.write_text(text.replace(mutant.before, mutant.after), encoding="utf-8")
     try:
         chosen = ["-k", mutant.only] if mutant.only else []
@@ -448,23 +570,44 @@ def killed(mutant: Mutant, copy: Path) -> bool | None:
     return ran.returncode == 1  # 0: all passed; others: the tests did not run
 
 
+def copied(folder: Path) -> Path:
+    """The sources, to be broken."""
+    for part in ("gateway", "tests", "policies", "openapi", "deploy"):
+        if (ROOT / part).exists():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
 def main(names: list[str]) -> int:
+    unfit = [one.name for one in MUTANTS if not fits(one)]
+    if unfit:
+        print(f"these mutants do not fit the sources any more: {', '.join(unfit)}")  # noqa: T201
+        return 2
+    if names == ["--fit"]:
+        print(f"all {len(MUTANTS)} mutants fit")  # noqa: T201
+        return 0
     wanted = [one for one in MUTANTS if not names or one.name in names]
-    survivors = 0
-    with tempfile.TemporaryDirectory(prefix="ecogate-mutants-") as folder:
-        copy = Path(folder)
-        for part in ("gateway", "tests", "policies", "openapi", "deploy"):
-            if (ROOT / part).exists():
-                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        for mutant in wanted:
-            began = time.monotonic()
-            verdict = killed(mutant, copy)
-            survivors += verdict is not True
-            word = {True: "killed", False: "SURVIVED", None: "DOES NOT FIT"}[verdict]
-            print(f"{word:13}{time.monotonic() - began:5.0f} s  {mutant.name}", flush=True)  # noqa: T201
-    print(f"{len(wanted) - survivors} of {len(wanted)} mutants killed")  # noqa: T201
-    return 1 if survivors else 0
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="ecogate-mutants-") as folder,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            copies.put(copied(Path(folder) / str(number)))
+
+        def judge(mutant: Mutant) -> bool:
+            copy, at = copies.get(), time.monotonic()
+            noticed = killed(mutant, copy)
+            copies.put(copy)
+            word = "killed" if noticed else "SURVIVED"
+            print(f"{word:9}{time.monotonic() - at:5.0f} s  {mutant.name}", flush=True)  # noqa: T201
+            return noticed
+
+        noticed = sum(pool.map(judge, wanted))
+    print(f"{noticed} of {len(wanted)} mutants killed in {time.monotonic() - began:.0f} s")  # noqa: T201
+    return 0 if noticed == len(wanted) else 1
 
 
 if __name__ == "__main__":

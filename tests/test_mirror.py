@@ -45,6 +45,9 @@ THROUGH = {
         "providers/source providers/watttime"
     ),
     "images/test_edits": "form values",
+    "conversations/test_responses": "any_body asking",
+    "conversations/test_responses_answer": "scans",
+    "conversations/test_chat_answer": "seeing",
     "demo/test_standin": "forms streaming",
 }
 WHOLE = {
@@ -59,6 +62,8 @@ WHOLE = {
     "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
+    "api/test_conversations": "demo/conversations",
+    "lifecycle/test_plan": "lifecycle/pricing",
     "lifecycle/test_serve": "telemetry",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}

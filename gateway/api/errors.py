@@ -6,6 +6,7 @@ Knows the error envelope and nothing else; what an error means is decided where 
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,19 @@ CODES = {
     415: "unsupported_media_type",
 }
 SERVER_ERROR = 500
+NOT_OFFERED = re.compile(
+    r"/(?:v1|openai/v1|openai)/(responses|chat/completions|conversations|batches|files|uploads|videos)(?:/.*)?"
+)
+WHY_NOT: dict[str, str] = {
+    "responses": "Responses are answered at once and not kept here, to be neither fetched nor cancelled.",
+    "chat/completions": "Chat completions are not kept here, so they cannot be fetched.",
+    "conversations": "Conversations are not kept here: send them whole, as 'input'.",
+    "batches": "Batches are not offered: what runs later cannot be held against a budget and settled.",
+    "files": "Files are not kept here: send pictures in forms or as data URLs.",
+    "uploads": "Files are not kept here: send pictures in forms or as data URLs.",
+    "videos": "Videos are not offered: nothing here can meter them.",
+}
+"""Parts of the OpenAI API that people look for here, and why they are missing."""
 
 
 def as_response(error: ApiError) -> Response[dict[str, Any]]:
@@ -55,10 +69,17 @@ def _framework_error(request: Request[Any, Any, Any], error: HTTPException) -> R
     if status >= SERVER_ERROR:
         return _unexpected(request, error)
     if status == HTTPStatus.NOT_FOUND:
-        return as_response(NotFound(f"Unknown URL: {request.method} {request.url.path}", code="unknown_url"))
+        return as_response(_not_found(request))
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() != "content-type"}
     code = CODES.get(status, "invalid_request")
     return as_response(InvalidRequest(error.detail, code=code, status=status, headers=headers))
+
+
+def _not_found(request: Request[Any, Any, Any]) -> NotFound:
+    missing = NOT_OFFERED.fullmatch(request.url.path)
+    if missing is not None:
+        return NotFound(WHY_NOT[missing[1]], code="not_offered")
+    return NotFound(f"Unknown URL: {request.method} {request.url.path}", code="unknown_url")
 
 
 def _unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""`POST /eco/v1/estimate`: the same body as a real request, answered with its price and its verdict."""
+"""`POST /eco/v1/estimate`: the same body as a real request, answered with its price and its verdict.
+
+Its members show which kind of request it is: `messages` a chat, `input` a response, else a generation.
+"""
 
 from typing import Annotated, Any
 
@@ -8,11 +11,11 @@ from litestar.params import QueryParameter
 from gateway.api.bodies import read_json
 from gateway.api.openapi import EstimateOperation, errors
 from gateway.api.parts import Part
+from gateway.conversations.any_body import read_any
 from gateway.errors import InvalidRequest, NotAllowed, NotFound
 from gateway.identity.names import checked_labels, checked_name
 from gateway.identity.registry import KeyRegistry
 from gateway.identity.subject import Role, Subject
-from gateway.images.request import read_generation
 from gateway.lifecycle.dry_run import dry_run
 from gateway.lifecycle.serve import Images
 from gateway.usage.visibility import Visibility
@@ -44,7 +47,7 @@ async def estimate(  # noqa: PLR0917 - the framework names them
         asking = await _holder(keys, subject, key)
     elif (org, team, user, label) != (None, None, None, None):
         asking = _described(subject, org, team, user, label or [])
-    body = read_generation(await read_json(request))
+    body = read_any(await read_json(request, max_bytes=images.max_edit_json_bytes))
     return await dry_run(images, asking, body, explain=explain, viewer=subject)
 
 

@@ -147,7 +147,7 @@ class ImagesOperation(GenerationOperation):
             Parameter(name=name, param_in="header", required=False, description=meaning, schema=kind)
             for name, (meaning, kind) in OPTIONS.items()
         ]
-        answer = _answer(self, "200")
+        answer = self.answer()
         answer.content = {
             JSON: OpenAPIMediaType(schema=IMAGES),
             "text/event-stream": OpenAPIMediaType(schema=EVENTS),
@@ -165,6 +165,10 @@ class ImagesOperation(GenerationOperation):
             content=_answer(self, "400").content,
         )
         self.responses = {**(self.responses or {}), "default": refused}
+
+    def answer(self) -> OpenAPIResponse:
+        """The description of a success."""
+        return _answer(self, "200")
 
 
 @dataclass

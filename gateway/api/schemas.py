@@ -126,6 +126,55 @@ VARIATION_FORM = Schema(
     },
 )
 
+RESPONSE = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A body of the Responses API whose tool `image_generation` may make images. Without it only"
+    " deployments with `text: allow` take it. Hosted tools of other kinds, stored prompts and `background`"
+    " are refused, because nobody could meter them.",
+    required=["model", "input"],
+    properties={
+        "model": _text("The text model: a name from `GET /v1/models`"),
+        "input": Schema(description="A string, or a list of messages and items"),
+        "tools": _list(_of(OpenAPIType.OBJECT, "A tool with its `type`"), "What the text model may use"),
+        "max_tool_calls": _count("The most images, where the tool makes one per call", minimum=1),
+        "max_output_tokens": _count("The most text", minimum=1),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
+    },
+    additional_properties=True,
+)
+RESPONSE_EXAMPLE = {
+    "model": "gpt-4o",
+    "input": "Draw a red fox in the snow",
+    "tools": [{"type": "image_generation", "size": "1024x1024", "quality": "medium"}],
+    "max_tool_calls": 1,
+}
+CHAT = Schema(
+    type=OpenAPIType.OBJECT,
+    description="A body of the chat completions API whose `modalities` hold `image`. Without it only"
+    " deployments with `text: allow` take it.",
+    required=["model", "messages"],
+    properties={
+        "model": _text("A name from `GET /v1/models`"),
+        "messages": _list(_of(OpenAPIType.OBJECT, "A message"), "The conversation"),
+        "modalities": _list(_text("`text` or `image`"), "What may come back"),
+        "image_config": _of(OpenAPIType.OBJECT, "`aspect_ratio` (16:9) and `image_size` (1K, 2K, 4K)"),
+        "n": _count("How many choices", minimum=1, maximum=MAX_IMAGES, default=1),
+        "max_completion_tokens": _count("The most text of a choice, also `max_tokens`", minimum=1),
+        "stream": _of(OpenAPIType.BOOLEAN, "Answer with server-sent events", default=False),
+    },
+    additional_properties=True,
+)
+CHAT_EXAMPLE = {
+    "model": "gemini-2.5-flash-image",
+    "messages": [{"role": "user", "content": "Draw a red fox in the snow"}],
+    "modalities": ["image", "text"],
+}
+CONVERSATION_ANSWER = _of(
+    OpenAPIType.OBJECT,
+    "The service's answer, byte for byte but for `ecogate` (with `ecogate-include: footprint`)",
+    additional_properties=True,
+)
+
 IMAGES = _object(
     "The image service's answer, byte for byte but for `ecogate`; the usual fields.",
     ("created", "usage", "ecogate"),

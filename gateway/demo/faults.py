@@ -42,6 +42,7 @@ class FaultName(StrEnum):
     STREAM_ERROR = "stream_error"  # an error event takes the place of the event after amount whole ones (1)
     STREAM_STALL = "stream_stall"  # amount seconds of silence (5) before each event
     NO_USAGE = "no_usage"  # no usage in the answer, whatever the family of the model
+    NO_TOOL_USAGE = "no_tool_usage"  # a conversation's usage says nothing of image tokens
     IGNORE_STREAM = "ignore_stream"  # a JSON answer, although a stream was asked for
 
 

@@ -18,6 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.demo.answers import BadRequest, Job, UsageFamily, error_answer, images_answer, read_job
+from gateway.demo.conversations import (
+    CHAT,
+    RESPONSES,
+    chat_answer,
+    chat_frames,
+    chat_job,
+    response_answer,
+    response_frames,
+    response_job,
+    wants_usage,
+)
 from gateway.demo.drawing import draw
 from gateway.demo.faults import Fault, FaultName, UnknownFault, parse_fault
 from gateway.demo.forms import SentFile, read_form
@@ -27,6 +38,7 @@ from gateway.demo.streaming import Kind, frames, stream
 _FAULT_HEADER, _FAULT_FIELD = "x-standin-fault", "standin_fault"
 _KEPT_FILES = 64
 _ROUTES = ("generations", "edits", "variations")
+_CONVERSATIONS = (RESPONSES, CHAT)
 _MEGAPIXEL = 1024 * 1024
 _MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -79,7 +91,7 @@ class StandIn:
     @property
     def generations(self) -> list[Received]:
         """The requests for images among `received`."""
-        return [one for one in self.received if one.path.startswith("/v1/images/")]
+        return [one for one in self.received if one.path.startswith(("/v1/images/", *_CONVERSATIONS))]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI; HTTP only."""
@@ -108,6 +120,8 @@ class StandIn:
         match received.method, received.path:
             case "POST", path if path.removeprefix("/v1/images/") in _ROUTES:
                 await self._generate(received, reply)
+            case "POST", path if path in _CONVERSATIONS:
+                await self._generate(received, reply)
             case "GET", "/v1/models":
                 await reply.json(200, self._models())
             case "GET", path if path.removeprefix("/files/") in self._files:
@@ -128,8 +142,7 @@ class StandIn:
             return
         try:
             fault = self._fault(received)
-            variation = received.path.endswith("variations")
-            job = read_job({"prompt": "a variation", **received.json} if variation else received.json)
+            job = _job(received.path, received.json)
         except BadRequest as error:
             await reply.bad_request(str(error), error.param)
             return
@@ -159,10 +172,18 @@ class StandIn:
     ) -> None:
         side = int(fault.amount) if fault is not None and fault.name is FaultName.SIZE else None
         padding = int(fault.amount * 1_000_000) if fault is not None and fault.name is FaultName.HUGE else 0
-        pictures = await asyncio.to_thread(self._draw, job, job.n, side, padding)
-        usage = "none" if fault is not None and fault.name is FaultName.NO_USAGE else self.settings.usage
-        kind: Kind = "image_edit" if received.path.endswith("edits") else "image_generation"
-        events = list(frames(job, pictures, kind, usage))
+        count = int(fault.amount) if fault is not None and fault.name is FaultName.IMAGES else job.n
+        pictures = await asyncio.to_thread(self._draw, job, count, side, padding)
+        body = received.json or {}
+        if received.path == RESPONSES:
+            events = list(response_frames(self._conversation(received, job, pictures, fault), job))
+        elif received.path == CHAT:
+            answer = self._conversation(received, job, pictures, fault)
+            events = list(chat_frames(answer, usage=wants_usage(body)))
+        else:
+            usage = "none" if fault is not None and fault.name is FaultName.NO_USAGE else self.settings.usage
+            kind: Kind = "image_edit" if received.path.endswith("edits") else "image_generation"
+            events = list(frames(job, pictures, kind, usage))
         stayed = await stream(reply, events, pause_s=seconds / len(events), fault=fault)
         received.client_left = not stayed
 
@@ -201,12 +222,7 @@ class StandIn:
         side = int(amount) if name is FaultName.SIZE else None
         padding = int(amount * 1_000_000) if name is FaultName.HUGE else 0
         pictures = await asyncio.to_thread(self._draw, job, count, side, padding)
-        entries = [self._entry(job, picture, received) for picture in pictures]
-        usage = "none" if name is FaultName.NO_USAGE else self.settings.usage
-        answer = images_answer(job, entries, created=int(time.time()), usage=usage)
-        if side is not None:
-            answer["size"] = f"{side}x{side}"
-        body = json.dumps(answer).encode()
+        body = json.dumps(self._whole(received, job, pictures, fault)).encode()
         match name:
             case FaultName.GZIP:
                 await reply.whole(200, gzip.compress(body, 1), "application/json", encoding="gzip")
@@ -216,6 +232,27 @@ class StandIn:
                 await reply.with_silence(body, amount)
             case _:
                 await reply.whole(200, body, "application/json")
+
+    def _whole(
+        self, received: Received, job: Job, pictures: list[bytes], fault: Fault | None
+    ) -> dict[str, Any]:
+        if received.path in _CONVERSATIONS:
+            return self._conversation(received, job, pictures, fault)
+        entries = [self._entry(job, picture, received) for picture in pictures]
+        usage = "none" if fault is not None and fault.name is FaultName.NO_USAGE else self.settings.usage
+        answer = images_answer(job, entries, created=int(time.time()), usage=usage)
+        if fault is not None and fault.name is FaultName.SIZE:
+            answer["size"] = f"{int(fault.amount)}x{int(fault.amount)}"
+        return answer
+
+    def _conversation(
+        self, received: Received, job: Job, pictures: list[bytes], fault: Fault | None
+    ) -> dict[str, Any]:
+        name = fault.name if fault is not None else None
+        make = response_answer if received.path == RESPONSES else chat_answer
+        usage = self.settings.usage == "tokens" and name is not FaultName.NO_USAGE
+        tool_usage = name is not FaultName.NO_TOOL_USAGE
+        return make(received.json or {}, job, pictures, usage=usage, tool_usage=tool_usage)
 
     def _draw(self, job: Job, count: int, side: int | None, padding: int) -> list[bytes]:
         width, height = (job.width, job.height) if side is None else (side, side)
@@ -235,6 +272,13 @@ class StandIn:
         while len(self._files) > _KEPT_FILES:
             del self._files[next(iter(self._files))]
         return {"url": f"http://{received.headers['host']}/files/{name}"}
+
+
+def _job(path: str, body: dict[str, Any]) -> Job:
+    """What a body asks to have drawn; raises BadRequest."""
+    if path in _CONVERSATIONS:
+        return response_job(body) if path == RESPONSES else chat_job(body)
+    return read_job({"prompt": "a variation", **body} if path.endswith("variations") else body)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -63,12 +63,12 @@ class Resolved:
 @lru_cache(maxsize=4096)
 def find_model(name: str, factors: FactorSet) -> Found:
     """The model behind any spelling: Hugging Face id, owner/name, dated or short."""
-    plain = _plain(name)
+    written = plain(name)
     names = _names(factors)
-    for spelling in (plain, plain.rsplit("/", 1)[-1], DATE.sub("", plain.rsplit("/", 1)[-1])):
+    for spelling in (written, written.rsplit("/", 1)[-1], DATE.sub("", written.rsplit("/", 1)[-1])):
         if spelling in names:
             return Found(names[spelling])
-    last = plain.rsplit("/", 1)[-1]
+    last = written.rsplit("/", 1)[-1]
     for pattern, model in _patterns(factors):
         if pattern.match(last):
             return Found(model, guessed=True)
@@ -144,14 +144,15 @@ def runs_few_steps(model: Model, steps: int) -> bool:
     return model.few_steps and steps <= max(FEW_STEPS, model.steps or 0)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without the differences that people make in writing it."""
     return re.sub(r"[\s_]+", "-", name.strip().lower())
 
 
 @lru_cache(maxsize=8)
 def _names(factors: FactorSet) -> dict[str, Model]:
     """Exact names; where two models claim one, the first model in order wins."""
-    return {_plain(name): model for model in reversed(list(factors.models.values())) for name in model.names}
+    return {plain(name): model for model in reversed(list(factors.models.values())) for name in model.names}
 
 
 @lru_cache(maxsize=8)

@@ -195,6 +195,15 @@ class Model(Sourced):
         return self
 
 
+class TextModel(Sourced):
+    """A model that writes. `energy` names its constant per output token, `request_energy` one per request."""
+
+    id: str
+    names: Annotated[tuple[str, ...], Listed] = Field(min_length=1)
+    energy: str
+    request_energy: str | None = None
+
+
 class GridZone(Sourced):
     """Carbon intensity (gCO2e/kWh) of a zone and water of its electricity (EWIF, L/kWh).
 
@@ -261,5 +270,6 @@ class FactorDocument(Entry):
     anchors: Annotated[tuple[Anchor, ...], Listed] = ()
     token_rules: Annotated[tuple[TokenRule, ...], Listed] = ()
     models: Annotated[tuple[Model, ...], Listed] = ()
+    text_models: Annotated[tuple[TextModel, ...], Listed] = ()
     grid: Annotated[tuple[GridZone, ...], Listed] = ()
     regions: Annotated[tuple[Region, ...], Listed] = ()

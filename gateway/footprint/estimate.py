@@ -39,7 +39,8 @@ def _estimate(work: ImageWork, site: Site, factors: FactorSet) -> Footprint:
     resolved = resolve(work, factors)
     place = find_place(site, factors)
     energy = energy_of(work, resolved, site, factors)
-    return _footprint(work, energy, place, resolved.assumptions if _asked(energy) else (), factors)
+    told = resolved.assumptions if _asked(energy) else ()
+    return footprint_of(energy, place, factors, images=max(1, work.n), assumptions=told)
 
 
 def _asked(energy: MethodEnergy) -> bool:
@@ -47,9 +48,10 @@ def _asked(energy: MethodEnergy) -> bool:
     return not any(use.id.startswith("measured.") for use in energy.uses)
 
 
-def _footprint(
-    work: ImageWork, energy: MethodEnergy, place: Place, assumptions: tuple[str, ...], factors: FactorSet
+def footprint_of(
+    energy: MethodEnergy, place: Place, factors: FactorSet, *, images: int, assumptions: tuple[str, ...] = ()
 ) -> Footprint:
+    """Everything that follows from an energy at a place."""
     level, made = levels(energy, place, factors), machine(energy.gpu, factors)
     seconds = gpu_seconds(energy, level.gpu_wh)
     common, embodied_own = level.facility_spread, spread(factors, "embodied")
@@ -79,7 +81,7 @@ def _footprint(
         adpe_mg_sbeq=total(
             common, (adpe_use_mg, spread(factors, "adpe_grid")), (adpe_embodied_mg, embodied_own)
         ),
-        images=max(1, work.n),
+        images=images,
         method=energy.method,
         zone=place.zone,
         water_basis=place.water_basis,

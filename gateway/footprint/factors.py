@@ -34,13 +34,14 @@ if TYPE_CHECKING:
         Source,
         Sourced,
         SpreadTerm,
+        TextModel,
         TokenRule,
     )
 
 GRID_MAX_AGE_YEARS = 3
 SHORTEST_TITLE = 8
 DATA = Path(__file__).parent / "data"
-BUNDLED_YAML = ("sources", "constants", "gpus", "tokens", "anchors", "models")
+BUNDLED_YAML = ("sources", "constants", "gpus", "tokens", "anchors", "models", "text")
 BUNDLED_CSV = ("flops", "grid", "regions")
 
 
@@ -58,6 +59,7 @@ class FactorSet:
     anchors: Mapping[str, tuple[Anchor, ...]]
     token_rules: Mapping[str, TokenRule]
     models: Mapping[str, Model]
+    text_models: Mapping[str, TextModel]
     grid: Mapping[str, GridZone]
     regions: Mapping[tuple[str, str], Region]
     origins: Mapping[tuple[str, str], Origin]
@@ -123,6 +125,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "anchors": ("architecture", "gpu", "precision", "size", "steps", "passes", "batch", "source"),
     "token_rules": ("id",),
     "models": ("id",),
+    "text_models": ("id",),
     "grid": ("zone",),
     "regions": ("provider", "region"),
 }
@@ -185,6 +188,7 @@ def _assemble(rows: FactorRows, version: str) -> FactorSet:
         anchors={key: tuple(found) for key, found in anchors.items()},
         token_rules=by_id("token_rules"),
         models=_operators_first(by_id("models"), origins),
+        text_models=by_id("text_models"),
         grid=by_id("grid"),
         regions=by_id("regions"),
         origins=origins,
@@ -210,6 +214,9 @@ def dangling(factors: FactorSet) -> list[Problem]:
         need("models", model.id, "architecture", model.architecture, networks)
         need("models", model.id, "token_rule", model.token_rule, factors.token_rules)
         need("models", model.id, "energy constant", model.energy, factors.constants)
+    for writer in factors.text_models.values():
+        need("text_models", writer.id, "energy constant", writer.energy, factors.constants)
+        need("text_models", writer.id, "energy constant", writer.request_energy, factors.constants)
     for derived in factors.architectures.values():
         need("architectures", derived.id, "architecture", derived.like, factors.flops)
     for found in factors.anchors.values():

@@ -6,8 +6,8 @@ Knows shapes and units. Refuses to know models, factors and files: those are in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +25,10 @@ class Range:
 
     def as_json(self) -> dict[str, float]:
         return {"low": self.low, "central": self.central, "high": self.high}
+
+    def plus(self, other: Range) -> Range:
+        """The sum, with bounds that take both to err in the same direction."""
+        return Range(self.low + other.low, self.central + other.central, self.high + other.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,19 @@ class ImageWork:
     measured_output_tokens: int | None = None
     measured_gpu_seconds: float | None = None
     measured_node_wh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextWork:
+    """The text that one request has a model write. `None` means that nobody said.
+
+    `measured` says that the counts are those of the finished answer, and not the most that may be written.
+    """
+
+    model: str
+    output_tokens: int
+    input_tokens: int | None = None
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +167,17 @@ BOUNDARY: Mapping[str, Any] = {
 }
 
 
+T = TypeVar("T")
+
+
+def _sum(one: Range | None, other: Range | None) -> Range | None:
+    return one.plus(other) if one is not None and other is not None else None
+
+
+def _once(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*one, *other)))
+
+
 def _no_steps() -> tuple[Step, ...]:
     return ()
 
@@ -196,7 +224,31 @@ class Footprint:
     def gpu_energy_wh_per_image(self) -> Range | None:
         """GPU energy of one image: the boundary of published measurements. None behind a node's meter."""
         whole, count = self.gpu_energy_wh, self.images
-        return whole and Range(whole.low / count, whole.central / count, whole.high / count)
+        if whole is None or not count:
+            return None
+        return Range(whole.low / count, whole.central / count, whole.high / count)
+
+    def plus(self, other: Footprint) -> Footprint:
+        """Both together, as parts of one request at one site. What is unknown of one is unknown of both."""
+        return replace(
+            self,
+            energy_wh=self.energy_wh.plus(other.energy_wh),
+            water_ml=self.water_ml.plus(other.water_ml),
+            carbon_g=self.carbon_g.plus(other.carbon_g),
+            gpu_energy_wh=_sum(self.gpu_energy_wh, other.gpu_energy_wh),
+            it_energy_wh=self.it_energy_wh.plus(other.it_energy_wh),
+            water_onsite_ml=self.water_onsite_ml.plus(other.water_onsite_ml),
+            water_offsite_ml=self.water_offsite_ml.plus(other.water_offsite_ml),
+            carbon_use_g=self.carbon_use_g.plus(other.carbon_use_g),
+            carbon_use_market_g=_sum(self.carbon_use_market_g, other.carbon_use_market_g),
+            carbon_embodied_g=_sum(self.carbon_embodied_g, other.carbon_embodied_g),
+            adpe_mg_sbeq=_sum(self.adpe_mg_sbeq, other.adpe_mg_sbeq),
+            images=self.images + other.images,
+            factors=_once(self.factors, other.factors),
+            assumptions=_once(self.assumptions, other.assumptions),
+            warnings=_once(self.warnings, other.warnings),
+            trace=lambda: (*self.steps, *other.steps),
+        )
 
     def as_json(self, explain: bool = False) -> dict[str, Any]:
         """The published shape. Parts that are not known are absent; `explain` adds steps, whole factors.

@@ -17,7 +17,7 @@ from gateway.images.request import read_size
 from gateway.images.skeleton import HEAD_BYTES, Skeleton, SkeletonTooLarge, marked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 MAX_ARCHIVED = 64
 PIPELINE_RUN = re.compile(r"[A-Za-z0-9_]+\.forward")
@@ -58,10 +58,21 @@ class ErrorAnswer(UnreadableAnswer):
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as it came."""
+
+    width: int | None = None
+    height: int | None = None
+    quality: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """Facts about an answer. `None` means that the answer does not say.
 
-    `service_seconds` is how long the service says that it computed for the whole request.
+    `service_seconds` is how long the service says that it computed for the whole request. `pictures` are
+    there where each of them can be told apart, `image_model` where the answer names what drew them.
+    `text_tokens` and `input_tokens` are those of the text beside the images.
     """
 
     images: int
@@ -72,19 +83,34 @@ class Delivered:
     usage: dict[str, Any] | None
     partial_images: int | None = None
     service_seconds: float | None = None
+    pictures: tuple[Picture, ...] = ()
+    image_model: str | None = None
+    text_tokens: int | None = None
+    input_tokens: int | None = None
 
     @property
     def says_what_it_took(self) -> bool:
         """Whether the service reported tokens or time of the whole answer, rather than only giving images."""
+        if self.output_tokens is None and self.images == 0:
+            return self.text_tokens is not None
         return self.output_tokens is not None or self.service_seconds is not None
+
+
+def _images_skeleton() -> Skeleton:
+    return Skeleton(pixels_in_text)
 
 
 @dataclass(slots=True)
 class AnswerScan:
-    """Reads an answer of the Images API while it passes, in pieces of any size and in bounded memory."""
+    """Reads an answer while it passes, in pieces of any size and in bounded memory.
+
+    `read` finds the facts in what is left of a JSON answer, which is that of the Images API unless said
+    otherwise.
+    """
 
     media_type: str = "application/json"
-    _skeleton: Skeleton = field(default_factory=lambda: Skeleton(pixels_in_text))
+    read: Callable[[Skeleton], Delivered] | None = None
+    _skeleton: Skeleton = field(default_factory=_images_skeleton)
     _head: bytearray = field(default_factory=bytearray)
     _too_large: bool = False
 
@@ -108,8 +134,8 @@ class AnswerScan:
         if self.media_type == "application/zip" and body is not None:
             return _pictures(_archived(body))
         if self._too_large:
-            raise UnreadableAnswer("the answer is not the JSON of an Images API answer")
-        return _from_json(self._skeleton)
+            raise UnreadableAnswer("the answer is too large to be one about pictures")
+        return (self.read or _from_json)(self._skeleton)
 
 
 def read_answer(body: bytes) -> Delivered:

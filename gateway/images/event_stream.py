@@ -1,13 +1,14 @@
-"""A stream of image events (SSE), read while it passes: pictures, partial pictures, usage, errors.
+"""A stream of events (SSE), read while it passes: pictures, partial pictures, usage, errors.
 
-Lines may be of any length and chunks may cut anywhere; nothing is held back and no picture is kept. Refuses
-to know where the bytes go.
+Lines may be of any length and chunks may cut anywhere; nothing is held back and no picture is kept. What the
+events of a route mean is said by its reader; that of the Images API is here. Refuses to know where the bytes
+go.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,6 +24,29 @@ COMPLETED = frozenset({"image_generation.completed", "image_edit.completed"})
 PARTIAL = frozenset({"image_generation.partial_image", "image_edit.partial_image"})
 
 
+class Events(Protocol):
+    """What the events of one route mean."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was an error among them."""
+
+    def skeleton(self) -> Skeleton:
+        """What the data of the next event is read into."""
+
+    def read(self, name: str, data: Skeleton) -> bool:
+        """Reads an event; true when figures belong into it. Raises `msgspec.DecodeError` for no whole one."""
+
+    def ended(self, images: int) -> bool:
+        """Whether all of `images` that were asked for came, or the service said that it is done."""
+
+    def whole(self) -> bool:
+        """Whether the stream may end here."""
+
+    def delivered(self) -> Delivered:
+        """The facts so far, as those of an answer."""
+
+
 class _Event(msgspec.Struct):
     type: str | None = None
     b64_json: str | None = None
@@ -34,8 +58,8 @@ class _Event(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class StreamScan:
-    """Facts about the events so far."""
+class ImageEvents:
+    """The events of the Images API."""
 
     images: int = 0
     partial_images: int = 0
@@ -43,6 +67,53 @@ class StreamScan:
     _sizes: list[Pixels | None] = field(default_factory=list)
     _quality: str | None = None
     _usages: list[dict[str, Any]] = field(default_factory=list)
+
+    def skeleton(self) -> Skeleton:
+        return Skeleton(pixels_in_text)
+
+    def read(self, name: str, data: Skeleton) -> bool:
+        """True for a completed picture."""
+        event = msgspec.json.decode(data.json(), type=_Event)
+        kind = event.type or name
+        if kind == "error" or event.error:
+            self.failed = True
+        if kind in PARTIAL:
+            self.partial_images += 1
+        if kind not in COMPLETED or not (event.b64_json or event.url):
+            return False
+        self.images += 1
+        seen = pixels_at(event.b64_json, data.long)
+        self._sizes.append(seen or (read_size(event.size) if event.size else None))
+        self._quality = event.quality or self._quality
+        if event.usage:
+            self._usages.append(numbers(event.usage))
+        return True
+
+    def ended(self, images: int) -> bool:
+        return self.images >= images
+
+    def whole(self) -> bool:
+        return self.images > 0
+
+    def delivered(self) -> Delivered:
+        width, height = largest(self._sizes)
+        usage = _sum(self._usages) if len(self._usages) == self.images else None
+        return Delivered(
+            images=self.images,
+            width=width,
+            height=height,
+            quality=self._quality,
+            output_tokens=output_tokens(usage),
+            usage=usage,
+            partial_images=self.partial_images,
+        )
+
+
+@dataclass(slots=True)
+class StreamScan:
+    """Takes a stream apart into events, for `events` to read."""
+
+    events: Events = field(default_factory=ImageEvents)
     _line: bytearray = field(default_factory=bytearray)
     _event_name: bytes = b""
     _data: Skeleton | None = None
@@ -62,7 +133,7 @@ class StreamScan:
         return self.between_events and not self._after_cr
 
     def feed(self, chunk: bytes) -> list[int]:
-        """The next bytes. Gives the offsets in `chunk` at which the data of a completed picture ends."""
+        """The next bytes. Gives the offsets in `chunk` at which data ends into which figures belong."""
         completed: list[int] = []
         position = 0
         while position < len(chunk):
@@ -83,20 +154,6 @@ class StreamScan:
             position = end + 1
         return completed
 
-    def delivered(self) -> Delivered:
-        """The facts so far, as those of an answer."""
-        width, height = largest(self._sizes)
-        usage = _sum(self._usages) if len(self._usages) == self.images else None
-        return Delivered(
-            images=self.images,
-            width=width,
-            height=height,
-            quality=self._quality,
-            output_tokens=output_tokens(usage),
-            usage=usage,
-            partial_images=self.partial_images,
-        )
-
     def _through(self, piece: bytes) -> None:
         if not piece:
             return
@@ -107,7 +164,7 @@ class StreamScan:
             piece = piece[missing:]
             self._in_data = self._line == DATA
             if self._in_data and self._data is None:
-                self._data = Skeleton(pixels_in_text)
+                self._data = self.events.skeleton()
                 self._too_large = False
         if self._in_data:
             self._feed_data(piece)
@@ -124,7 +181,7 @@ class StreamScan:
             self._too_large = True
 
     def _end_of_line(self) -> bool:
-        """Closes a line; true when it was the data of a completed picture."""
+        """Closes a line; true when it was data into which figures belong."""
         completed = False
         if self._line_is_empty:
             self._data, self._event_name = None, b""
@@ -137,27 +194,13 @@ class StreamScan:
         return completed
 
     def _read_event(self) -> bool:
-        """Reads an event at the end of a data line that completes it; true for a completed picture."""
+        """Reads an event at the end of a data line that completes it."""
         assert self._data is not None, "only called after a data line"  # noqa: S101
         try:
-            event = msgspec.json.decode(self._data.json(), type=_Event)
+            return self.events.read(self._event_name.decode("ascii", "replace"), self._data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._feed_data(b"\n")
             return False
-        kind = event.type or self._event_name.decode("ascii", "replace")
-        if kind == "error" or event.error:
-            self.failed = True
-        if kind in PARTIAL:
-            self.partial_images += 1
-        if kind not in COMPLETED or not (event.b64_json or event.url):
-            return False
-        self.images += 1
-        seen = pixels_at(event.b64_json, self._data.long)
-        self._sizes.append(seen or (read_size(event.size) if event.size else None))
-        self._quality = event.quality or self._quality
-        if event.usage:
-            self._usages.append(numbers(event.usage))
-        return True
 
 
 def _sum(usages: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -19,9 +19,32 @@ Change: TypeAlias = Mapping[str, str | int]
 """New values of `quality`, `size`, `steps`, `n` or `model`."""
 
 
+def changes(request: ImageRequest, change: Change) -> bool:
+    """Whether a request can say such a change: text has no quality, and chats name classes of sizes."""
+    names = set(change)
+    if not request.draws:
+        return names <= {"model"}
+    return names <= (
+        {"model", "n"} if request.route == "chat" else {"model", "n", "size", "quality", "steps"}
+    )
+
+
 def changed(request: ImageRequest, change: Change) -> ImageRequest:
-    """The request with these values. Steps change only where the client gave some: their names differ."""
-    fields = dict(request.fields)
+    """The request with these values. Steps change only where the client gave some: their names differ.
+
+    In a response everything but the model is said by the image tool.
+    """
+    if request.tool is None:
+        return _changed(request, change, dict(request.fields))
+    said = {name: value for name, value in change.items() if name != "model"}
+    tools = list(request.fields["tools"])
+    inside = _changed(request, said, dict(tools[request.tool]))
+    tools[request.tool] = inside.fields
+    outside = {name: value for name, value in change.items() if name == "model"}
+    return _changed(inside, outside, {**request.fields, "tools": tools})
+
+
+def _changed(request: ImageRequest, change: Change, fields: dict[str, Any]) -> ImageRequest:
     known: dict[str, Any] = {}
     for name, value in change.items():
         if name == "size":

@@ -57,7 +57,18 @@ ROUTE_TAKING = frozenset(
 EMBEDDED_ARGUMENTS = "<sd_cpp_extra_args>"
 SIZE = re.compile(r"([1-9][0-9]{1,4})[xX*]([1-9][0-9]{1,4})")
 
-Route = Literal["images.generate", "images.edit", "images.variation"]
+Route = Literal["images.generate", "images.edit", "images.variation", "responses", "chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that a request has written beside its images, or in their place; `most_tokens` bounds it.
+
+    `bound_to` is the parameter that refers to what one provider keeps, where there is one.
+    """
+
+    most_tokens: int | None = None
+    bound_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,10 @@ class ImageRequest:
 
     `fields` is the body as it was written; it holds the prompt and is never logged, traced or stored. `form`
     is set when the body was a multipart form; then `fields` are its text fields, numbers as numbers.
+
+    `n` images may be made `calls` times; a request with `text` may ask for none at all. `image_model` draws
+    where that is not `model`. `tool` is the place among `tools` of the one that says what is drawn, if it is
+    one; `known` are the names that this version knows.
     """
 
     route: Route
@@ -83,6 +98,20 @@ class ImageRequest:
     input_images: int = 0
     strength: float | None = None
     form: Form | None = field(default=None, repr=False)
+    calls: int | None = 1
+    image_model: str | None = None
+    text: Text | None = None
+    tool: int | None = None
+    known: frozenset[str] = field(default=KNOWN, repr=False)
+
+    @property
+    def draws(self) -> bool:
+        """Whether an image can come of it."""
+        return self.n > 0
+
+    def most_images(self, per_answer: int) -> int:
+        """The most images that the body can cause; `per_answer` is for one that does not bound them."""
+        return self.n * (per_answer if self.calls is None else self.calls)
 
     @property
     def size(self) -> str | None:
@@ -91,8 +120,7 @@ class ImageRequest:
 
     def unknown_fields(self) -> list[str]:
         """The names in the body that this version does not know, in the order they were written."""
-        known = KNOWN if self.route == "images.generate" else KNOWN_IN_EDITS
-        return [name for name in self.fields if name not in known]
+        return [name for name in self.fields if name not in self.known]
 
     def close(self) -> None:
         """Lets go of uploaded files."""
@@ -123,15 +151,9 @@ def understood(
     form: Form | None = None,
 ) -> ImageRequest:
     """Fields of any route as a request; names in `unpriced` are refused. Raises `InvalidRequest`."""
-    _refuse_look_alikes(fields)
-    _refuse_route_taking(fields)
-    for name, value in fields.items():
-        if name.partition("[")[0] in unpriced and value is not None:
-            raise refused(
-                f"'{name}' changes how much work is asked in a way that this version cannot price.",
-                name,
-                "unsupported_parameter",
-            )
+    refuse_look_alikes(fields, KNOWN | UNPRICED | ROUTE_TAKING)
+    refuse_route_taking(fields)
+    refuse_unpriced(fields, unpriced)
     prompt = text(fields, "prompt", required=route != "images.variation", limit=MAX_PROMPT_CHARACTERS) or ""
     if EMBEDDED_ARGUMENTS in prompt.lower():
         raise refused("Arguments inside the prompt cannot be priced.", "prompt", "unsupported_value")
@@ -155,6 +177,7 @@ def understood(
         input_images=input_images,
         strength=strength,
         form=form,
+        known=KNOWN if route == "images.generate" else KNOWN_IN_EDITS,
     )
 
 
@@ -211,20 +234,32 @@ def _frames(fields: dict[str, Any]) -> int:
     return count or 1
 
 
-def _refuse_look_alikes(fields: dict[str, Any]) -> None:
+def refuse_look_alikes(fields: dict[str, Any], names: frozenset[str]) -> None:
     """A name that some reader takes for a known one must be that one (some upstreams fold case)."""
     for name in fields:
         folded = unicodedata.normalize("NFKC", name).casefold().strip()
-        if folded != name and (folded in KNOWN or folded in UNPRICED or folded in ROUTE_TAKING):
+        if folded != name and folded in names:
             raise refused(f"A name in the body reads like '{folded}' but is written differently.", folded)
 
 
-def _refuse_route_taking(value: object) -> None:
+def refuse_unpriced(fields: dict[str, Any], unpriced: frozenset[str]) -> None:
+    """Raises `InvalidRequest` for what changes the amount of work unseen."""
+    for name, value in fields.items():
+        if name.partition("[")[0] in unpriced and value is not None:
+            raise refused(
+                f"'{name}' changes how much work is asked in a way that this version cannot price.",
+                name,
+                "unsupported_parameter",
+            )
+
+
+def refuse_route_taking(value: object) -> None:
+    """Raises `InvalidRequest` for a name by which a body would choose where it is sent, at any depth."""
     if isinstance(value, dict):
         for name, item in value.items():
             if unicodedata.normalize("NFKC", name).casefold() in ROUTE_TAKING:
                 raise refused("A request cannot choose where it is sent.", None, "unsupported_parameter")
-            _refuse_route_taking(item)
+            refuse_route_taking(item)
     elif isinstance(value, list):
         for item in value:
-            _refuse_route_taking(item)
+            refuse_route_taking(item)

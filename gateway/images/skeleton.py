@@ -35,6 +35,7 @@ class Skeleton:
 
     on_long: Callable[[bytes], object]
     long: list[object] = field(default_factory=list)
+    max_bytes: int = MAX_SKELETON_BYTES
     _kept: bytearray = field(default_factory=bytearray)
     _inside: bytearray | None = None
     _length: int = 0
@@ -100,7 +101,7 @@ class Skeleton:
 
     def _keep(self, piece: bytes) -> None:
         self._kept += piece
-        if len(self._kept) > MAX_SKELETON_BYTES:
+        if len(self._kept) > self.max_bytes:
             raise SkeletonTooLarge("the answer is no answer about pictures")
 
 

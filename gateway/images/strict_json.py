@@ -18,10 +18,11 @@ MAX_MEMBERS = 1_000
 MAX_DIGITS = 19
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes, *, max_members: int = MAX_MEMBERS) -> dict[str, Any]:
     """The one JSON object in `body`, in the order it was written.
 
-    Raises `InvalidRequest` with a sentence about the first thing that is wrong.
+    Raises `InvalidRequest` with a sentence about the first thing that is wrong. `max_members` bounds the
+    members of all objects together.
     """
     try:
         text = body.decode("utf-8")
@@ -36,8 +37,8 @@ def read_object(body: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal members
         members += len(pairs)
-        if members > MAX_MEMBERS:
-            raise _refused(f"The body has more than {MAX_MEMBERS:,} members.")
+        if members > max_members:
+            raise _refused(f"The body has more than {max_members:,} members.")
         result = dict(pairs)
         if len(result) != len(pairs):
             names = [name for name, _ in pairs]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from gateway.budgets.amounts import NOTHING, to_settle
 from gateway.budgets.refusal import tightest
+from gateway.conversations.scans import stream_scan
 from gateway.errors import OutcomeUnknown, Rejected
 from gateway.images.answer import Delivered, UnreadableAnswer
-from gateway.images.event_stream import StreamScan
 from gateway.lifecycle import failures
 from gateway.lifecycle.annotation import Annotator, ecogate_member
 from gateway.lifecycle.ask import Ask, Served
@@ -25,6 +25,7 @@ from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
 if TYPE_CHECKING:
     from gateway.budgets.amounts import Charge
     from gateway.footprint.quantities import Footprint
+    from gateway.images.event_stream import StreamScan
     from gateway.lifecycle.account import Account
     from gateway.lifecycle.story import Story
     from gateway.routing.rank import Route
@@ -50,10 +51,11 @@ class Delivery:
             unusable = OutcomeUnknown(f"The image service's answer cannot be used: {delivered}.")
             await self._account.charge_as_held(route, outcome="unknown", status=502)
             raise failures.unknown(unusable) from delivered
-        if delivered.images == 0:
+        footprint = self._footprint(route, delivered, answer)
+        if footprint is None:
             charge = await self._account.charge_as_held(route, outcome="no_images", status=answer.status)
             return self._served(route, answer, route.footprint, "estimate", charge)
-        footprint, charge = await self._settled(route, delivered, answer)
+        charge = await self._settle(route, delivered, footprint, answer.status)
         return self._served(route, answer, footprint, "settled", charge)
 
     def begin(self, route: Route, stream: UpstreamStream) -> Served:
@@ -67,7 +69,9 @@ class Delivery:
 
         What broke off, or was left by its client, before every image was complete is charged as held.
         """
-        stream, relay, route, scan = served.answer, served.relay, served.route, StreamScan()
+        stream, relay, route = served.answer, served.relay, served.route
+        scan = stream_scan(self._ask.request.route)
+        events = scan.events
         assert isinstance(stream, UpstreamStream), "only a stream is followed"  # noqa: S101
         assert relay is not None, "a stream has a relay"  # noqa: S101
         outcome, error = "delivered", None
@@ -79,17 +83,19 @@ class Delivery:
             )
             if ending == "client_gone":
                 outcome = "client_gone"
-            elif not scan.images and not scan.failed:
+            elif not events.whole() and not events.failed:
                 outcome, error = "unknown", broke_off()
         except OutcomeUnknown as failure:
             outcome, error = "unknown", failures.unknown(failure)
-        delivered = scan.delivered()
-        if delivered.images >= self._ask.request.n or (outcome == "delivered" and not scan.failed):
-            await self._settled(route, delivered, stream)
-            error = None
+        delivered = events.delivered()
+        came = events.ended(self._ask.request.n) or (outcome == "delivered" and not events.failed)
+        footprint = self._footprint(route, delivered, stream) if came else None
+        if footprint is not None:
+            await self._settle(route, delivered, footprint, stream.status)
         else:
-            outcome = "unknown" if scan.failed else outcome
+            outcome = "unknown" if events.failed else "no_images" if came else outcome
             await self._account.charge_as_held(route, outcome=outcome, status=stream.status)
+        error = None if came else error
         if outcome != "client_gone":
             if annotator is not None:
                 await relay.put(annotator.held)
@@ -110,10 +116,7 @@ class Delivery:
         served.failed, served.member = True, None
         return served
 
-    async def _settled(
-        self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
-    ) -> tuple[Footprint, Charge]:
-        footprint = self._footprint(route, delivered, answer)
+    async def _settle(self, route: Route, delivered: Delivered, footprint: Footprint, status: int) -> Charge:
         charge = to_settle(footprint, settled_cost_usd(route, delivered))
         await self._account.settle(
             charge,
@@ -121,17 +124,17 @@ class Delivery:
             footprint,
             basis="settled",
             outcome="delivered",
-            status=answer.status,
+            status=status,
             images=delivered.images,
             size=_size(delivered),
             usage=delivered.usage,
             usage_basis="reported" if delivered.says_what_it_took else "estimated",
         )
-        return footprint, charge
+        return charge
 
     def _footprint(
         self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
-    ) -> Footprint:
+    ) -> Footprint | None:
         """What came back, priced where it was made; the story is told where that was."""
         place = served_place(route, answer.headers, self._configuration.factors)
         self._story.served = place
@@ -142,10 +145,10 @@ class Delivery:
         """Adds the footprint of what came so far, which is the settled one with the last image."""
 
         def member() -> bytes:
-            delivered = scan.delivered()
-            footprint = self._footprint(route, delivered, stream)
-            basis = "settled" if delivered.images >= self._ask.request.n else "estimate"
-            return ecogate_member(self._ask.id, route, footprint, basis)
+            footprint = self._footprint(route, scan.events.delivered(), stream)
+            ended = footprint is not None and scan.events.ended(self._ask.request.n)
+            basis = "settled" if ended else "estimate"
+            return ecogate_member(self._ask.id, route, footprint or route.footprint, basis)
 
         return Annotator(member)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.errors import ApiError
-from gateway.images.lighter import changed
+from gateway.images.lighter import changed, changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,6 +137,8 @@ def rungs(plan: Plan, changes: Iterable[Change], planner: Planner) -> list[Rung]
 
 def lighter(request: ImageRequest, change: Change, than: Plan, planner: Planner) -> Rung | None:
     """The request with a change, if somebody can do it and it takes less energy than a plan."""
+    if not changes(request, change):
+        return None
     try:
         plan = planner(changed(request, change))
     except ApiError:  # nobody offers it, or everybody who does is busy

@@ -90,7 +90,7 @@ class Life:
         self._planner: Planner = lambda request, *, to=None: slot.applied(planner(request, to=to))
         self._upstreams = upstreams
         self._telemetry = telemetry
-        self._max_answer_bytes = max_answer_bytes_per_image * ask.request.n
+        self._max_answer_bytes_per_image = max_answer_bytes_per_image
         self._heartbeat_s = stream_heartbeat_s
         self._dispatched: Route | None = None
         self._begin(ask, plan)
@@ -295,7 +295,7 @@ class Life:
             names.OPERATION: names.OPERATION_IMAGES,
             names.OUTPUT_TYPE: "image",
             names.REQUEST_MODEL: deployment.footprint_model(request.model),
-            names.REQUEST_COUNT: request.n,
+            names.REQUEST_COUNT: route.footprint.images,
             names.PROVIDER: deployment.location.provider,
             names.DEPLOYMENT: deployment.id,
             names.ZONE: route.footprint.zone,
@@ -345,7 +345,7 @@ class Life:
             self._upstreams.to(route.deployment).send(
                 self._ask.request,
                 trace_headers=self._telemetry.trace_headers(),
-                max_answer_bytes=self._max_answer_bytes,
+                max_answer_bytes=self._max_answer_bytes(route),
             )
         )
         finish = route.deployment.on_disconnect == "finish"
@@ -364,6 +364,12 @@ class Life:
         finally:
             leaving.cancel()
             sending.cancel()
+
+    def _max_answer_bytes(self, route: Route) -> int:
+        """A conversation that is streamed repeats its pictures at the end; one without any is small."""
+        request = self._ask.request
+        times = 2 if request.stream and request.text is not None else 1
+        return self._max_answer_bytes_per_image * max(1, route.footprint.images) * times
 
 
 async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from gateway.budgets.amounts import BOUNDS, Charge, to_hold
 from gateway.budgets.matching import counters_for, limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
-from gateway.footprint.estimate import estimate
-from gateway.footprint.quantities import ImageWork, Site
+from gateway.footprint.quantities import Site
 from gateway.images.lighter import changed
-from gateway.images.request import read_size
 from gateway.images.strict_json import plain_name, shown_name
+from gateway.lifecycle.pricing import asked_footprint, delivered_footprint, writes_for_a_price
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import hour_of
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
@@ -112,6 +111,7 @@ def make_plan(
             "No deployment of this model takes this kind of request.", code="unsupported_route", param="model"
         )
     deployments = _accepting(deployments, request)
+    deployments = _writing(deployments, request, configuration.factors, elsewhere=to is not None)
     now = datetime.fromtimestamp(now_s, UTC)
     must_cost = limits_cost(
         configuration.policies, subject, model=request.model, route=request.route, now=now
@@ -156,6 +156,41 @@ def _accepting(deployments: tuple[Deployment, ...], request: ImageRequest) -> tu
     return accepting
 
 
+def _writing(
+    deployments: tuple[Deployment, ...], request: ImageRequest, factors: FactorSet, *, elsewhere: bool
+) -> tuple[Deployment, ...]:
+    """Those that may take the text of a request. Raises `InvalidRequest` for none.
+
+    What one provider keeps is at one deployment, so it cannot be referred to where there are several, nor
+    where the request goes `elsewhere` than it was sent.
+    """
+    if not request.draws:
+        deployments = tuple(one for one in deployments if one.text == "allow")
+        if not deployments:
+            raise InvalidRequest(
+                "This request cannot make an image, and text alone is not offered here. Images come of the"
+                " tool 'image_generation' in responses and of 'image' among the 'modalities' in chats.",
+                code="text_not_offered",
+                param="tools" if request.route == "responses" else "modalities",
+            )
+        deployments = tuple(one for one in deployments if writes_for_a_price(request, one, factors))
+        if not deployments:
+            raise InvalidRequest(
+                "Text of this model has no published energy factor, so it cannot be metered and is refused.",
+                code="text_not_priced",
+                param="model",
+            )
+    bound_to = request.text.bound_to if request.text is not None else None
+    if bound_to is not None and (elsewhere or len(deployments) > 1):
+        raise InvalidRequest(
+            "Several deployments serve this model, and only one of them knows what this refers to: send the"
+            " conversation itself.",
+            code="unsupported_parameter",
+            param=bound_to,
+        )
+    return deployments
+
+
 def _candidate(
     configuration: Configuration,
     request: ImageRequest,
@@ -168,26 +203,25 @@ def _candidate(
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
-    asked = work(request, deployment)
-    yearly = footprint = estimate(asked, site(deployment), factors)
+    yearly = footprint = asked_footprint(request, deployment, site(deployment), factors)
     unsure = caution(deployment, yearly.zone)
     intensity = None if unsure else _intensity(grid, yearly, hour=hour)
     if intensity is not None and intensity.priced:
-        footprint = estimate(asked, site(deployment, intensity), factors)
+        footprint = asked_footprint(request, deployment, site(deployment, intensity), factors)
     expected = None
     if unsure:
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
     elif intensity is not None:
         expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
-    price = deployment.price_usd(request.n)
+    price = deployment.price_usd(footprint.images)
     return Candidate(
         deployment,
         footprint,
         unavailable=NO_PRICE if price is None and must_cost else None,
         free=seen.free(deployment),
         left_out=seen.left_out(deployment),
-        late=seen.late(deployment, request),
-        latency_p95_s=seen.latency_p95_s(deployment, request),
+        late=seen.late(deployment),
+        latency_p95_s=seen.latency_p95_s(deployment),
         expected_carbon_g=expected,
         yearly=yearly,
         intensity=intensity,
@@ -236,55 +270,6 @@ def budgets_for(
     return counters_for(configuration.policies, subject, model=request.model, route=request.route, now=now)
 
 
-def work(request: ImageRequest, deployment: Deployment) -> ImageWork:
-    """The work as the deployment hears of it; what it leaves open comes from the defaults there."""
-    request = dialect_of(deployment).heard(request, deployment)
-    width, height = request.width, request.height
-    if width is None and deployment.defaults.size is not None:
-        width, height = read_size(deployment.defaults.size) or (None, None)
-    return ImageWork(
-        model=deployment.footprint_model(request.model),
-        n=request.n,
-        width=width,
-        height=height,
-        quality=request.quality or deployment.defaults.quality,
-        steps=request.steps or deployment.defaults.steps,
-        guidance_passes=request.guidance_passes,
-        strength=request.strength,
-        partial_images=request.partial_images,
-        frames=request.frames,
-        input_images=request.input_images,
-    )
-
-
-def delivered_work(request: ImageRequest, deployment: Deployment, delivered: Delivered) -> ImageWork:
-    """The work as it came back: counted images, real sizes and usage replace what was asked or assumed."""
-    asked = work(request, deployment)
-    return replace(
-        asked,
-        n=delivered.images,
-        width=delivered.width or asked.width,
-        height=delivered.height or asked.height,
-        quality=delivered.quality or asked.quality,
-        partial_images=_each(delivered.partial_images, delivered.images, asked.partial_images),
-        measured_output_tokens=delivered.output_tokens,
-        measured_gpu_seconds=_gpu_seconds(deployment, delivered),
-    )
-
-
-def _each(partials: int | None, images: int, asked: int) -> int:
-    """Partial images per image, as they came."""
-    return asked if partials is None else -(-partials // max(1, images))
-
-
-def _gpu_seconds(deployment: Deployment, delivered: Delivered) -> float | None:
-    """GPU seconds of the request where its operator's hardware is declared: elsewhere it is only a claim."""
-    hardware, seconds = deployment.hardware, delivered.service_seconds
-    if seconds is None or hardware.gpu is None:
-        return None
-    return seconds * (hardware.num_gpus or 1) / (hardware.batch or 1)
-
-
 def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:
     """Where and on what a deployment runs, as the estimator asks it; a reading replaces the yearly value.
 
@@ -320,21 +305,22 @@ def settled_cost_usd(route: Route, delivered: Delivered) -> Fraction | None:
 
 def settled_footprint(
     configuration: Configuration, plan: Plan, route: Route, delivered: Delivered, there: Site | None = None
-) -> Footprint:
+) -> Footprint | None:
     """The footprint of what really came back: at the reading by which it was routed, or `there`, where the
-    service says that it ran in another place."""
+    service says that it ran in another place. `None` where nothing came that could be priced."""
     deployment, intensity = route.deployment, route.candidate.intensity
-    done = delivered_work(plan.request, deployment, delivered)
-    if there is not None:
-        yearly = estimate(done, there, configuration.factors)
-        intensity = plan.reading(yearly)
-        if intensity is None or not intensity.priced:
-            return yearly
-        g_per_kwh, source = intensity.g_per_kwh, intensity.told
-        read = replace(there, carbon_intensity_g_per_kwh=g_per_kwh, carbon_intensity_source=source)
-        return estimate(done, read, configuration.factors)
-    priced = intensity if intensity is not None and intensity.priced else None
-    return estimate(done, site(deployment, priced), configuration.factors)
+
+    def at(place: Site) -> Footprint | None:
+        return delivered_footprint(plan.request, deployment, delivered, place, configuration.factors)
+
+    if there is None:
+        return at(site(deployment, intensity if intensity is not None and intensity.priced else None))
+    yearly = at(there)
+    intensity = plan.reading(yearly) if yearly is not None else None
+    if intensity is None or not intensity.priced:
+        return yearly
+    g_per_kwh, source = intensity.g_per_kwh, intensity.told
+    return at(replace(there, carbon_intensity_g_per_kwh=g_per_kwh, carbon_intensity_source=source))
 
 
 def hold_json(charge: Charge) -> dict[str, Any]:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The fleet at `now`, in monotonic seconds. `left_s` is how long the client still waits, if it said."""
+    """The fleet at `now`, in monotonic seconds, and how long work of a kind takes there. `left_s` is how long
+    the client still waits, if it said."""
 
     fleet: Fleet
     latencies: Latencies
+    kind: str
     now: float
     left_s: float | None = None
 
@@ -34,14 +36,16 @@ class Seen:
         """Why it is not asked now while others are there."""
         return self.fleet.left_out(deployment, self.now)
 
-    def latency_p95_s(self, deployment: Deployment, request: ImageRequest) -> float | None:
+    def latency_p95_s(self, deployment: Deployment) -> float | None:
         """How long such work takes there at most, but for one in twenty; None where that is unknown."""
-        return self.latencies.usual(deployment.id, kind(request)).p95_s
+        return self.latencies.usual(deployment.id, self.kind).p95_s
 
-    def late(self, deployment: Deployment, request: ImageRequest) -> str | None:
+    def late(self, deployment: Deployment) -> str | None:
         """Why an answer from there will hardly come in time; None where it may, or nobody knows."""
-        usual_s = self.latencies.usual(deployment.id, kind(request)).p50_s
-        if self.left_s is None or usual_s is None or usual_s <= self.left_s:
+        if self.left_s is None:
+            return None
+        usual_s = self.latencies.usual(deployment.id, self.kind).p50_s
+        if usual_s is None or usual_s <= self.left_s:
             return None
         return f"usually takes up to {usual_s:.3g} s, and the client waits for {max(0.0, self.left_s):.3g} s"
 

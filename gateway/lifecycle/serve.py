@@ -26,7 +26,7 @@ from gateway.errors import (
 from gateway.lifecycle.ask import ClientGone
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
-from gateway.lifecycle.seen import Seen
+from gateway.lifecycle.seen import Seen, kind
 from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
 from gateway.routing.latency import Latencies
@@ -94,7 +94,7 @@ class Images:
             configuration,
             subject,
             request,
-            seen=Seen(self.leases.fleet, self.latencies, time.monotonic(), left_s),
+            seen=Seen(self.leases.fleet, self.latencies, kind(request), time.monotonic(), left_s),
             grid=self.grid,
             now_s=time.time(),
             to=to,

@@ -14,12 +14,16 @@ from typing import IO, TYPE_CHECKING
 import aiohttp
 import httpx
 
+from gateway.conversations.scans import answer_scan
 from gateway.errors import OutcomeUnknown, Rejected, UpstreamFailure
-from gateway.images.answer import AnswerScan, Delivered, ErrorAnswer, UnreadableAnswer
+from gateway.images.answer import Delivered, ErrorAnswer, UnreadableAnswer
 from gateway.upstreams.refusals import error_in_success, plain, transport_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from gateway.images.answer import AnswerScan
+    from gateway.images.request import Route
 
 SPOOL_IN_MEMORY_BYTES = 256 * 1024
 ANSWER_HEADERS = frozenset({"content-type", "openai-processing-ms", "openai-version", "x-ms-region"})
@@ -95,13 +99,15 @@ class UpstreamStream:
         await self._response.aclose()
 
 
-async def spooled(response: httpx.Response, max_bytes: int, left_out: list[str]) -> UpstreamAnswer:
+async def spooled(
+    response: httpx.Response, route: Route, max_bytes: int, left_out: list[str]
+) -> UpstreamAnswer:
     """A response read to its end, in bounded memory; `max_bytes` caps its decoded size.
 
     Raises `OutcomeUnknown`, and the transport's errors.
     """
     media_type = media_type_of(response)
-    scan = AnswerScan(media_type)
+    scan = answer_scan(route, media_type)
     body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY_BYTES)  # noqa: SIM115
     length = 0
     try:

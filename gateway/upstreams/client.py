@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
     from gateway.upstreams.deployments import Deployment
 
+IMAGE_DEPLOYMENT = "x-ms-oai-image-generation-deployment"
+"""Azure's header that says which deployment draws for a text model."""
 IDLE_CONNECTION_S = 2.0
 """Shorter than any server's own idle limit: a request on a connection that the server just closed has an
 unknown outcome and would be charged, which costs more than a new connection does."""
@@ -79,7 +81,7 @@ class Upstream:
                 following = request.stream and media_type_of(response) == EVENT_STREAM
                 if following:
                     return self._stream(response, max_answer_bytes, left_out)
-                return await spooled(response, max_answer_bytes, left_out)
+                return await spooled(response, request.route, max_answer_bytes, left_out)
             finally:
                 if not following:
                     await response.aclose()
@@ -136,6 +138,8 @@ class Upstreams:
         if deployment.api_key is not None:
             name, secret = dialect_of(deployment).key_header, deployment.api_key.get_secret_value()
             headers[name] = f"Bearer {secret}" if name == "authorization" else secret
+        if deployment.image_deployment is not None:
+            headers[IMAGE_DEPLOYMENT] = deployment.image_deployment
         return httpx.AsyncClient(
             base_url=deployment.base_url,
             params={"api-version": deployment.api_version} if deployment.api_version else None,

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from gateway.documents import Document, Secret, Section, in_order, read_document, written, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
+    MAX_IMAGES_PER_RESPONSE,
+    MAX_TEXT_TOKENS,
     Defaults,
     Deployment,
     DeploymentSet,
@@ -198,6 +200,11 @@ class DeploymentSection(Section):
     price: PriceSection = PriceSection()
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
+    image_model: Annotated[str, AfterValidator(_model_name)] | None = None
+    image_deployment: Annotated[str, AfterValidator(_model_name)] | None = None
+    max_images_per_response: Annotated[int, Field(ge=1, le=100)] = MAX_IMAGES_PER_RESPONSE
+    max_text_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = MAX_TEXT_TOKENS
+    text: Literal["refuse", "allow"] = "refuse"
 
 
 class SourceSection(Section):
@@ -334,4 +341,9 @@ def _deployment(section: DeploymentSection) -> Deployment:
         usd_per_image=section.price.usd_per_image,
         on_disconnect=section.on_disconnect,
         unknown_params=section.unknown_params,
+        image_model=section.image_model,
+        image_deployment=section.image_deployment,
+        max_images_per_response=section.max_images_per_response,
+        max_text_tokens=section.max_text_tokens,
+        text=section.text,
     )

@@ -18,8 +18,19 @@ if TYPE_CHECKING:
     from gateway.upstreams.rules import Rules
 
 DialectName = Literal[
-    "openai", "azure", "vllm-omni", "sglang", "sdcpp", "localai", "xinference", "together", "xai"
+    "openai",
+    "azure",
+    "vllm-omni",
+    "sglang",
+    "sdcpp",
+    "localai",
+    "xinference",
+    "together",
+    "xai",
+    "openrouter",
 ]
+MAX_IMAGES_PER_RESPONSE = 4
+MAX_TEXT_TOKENS = 4_096
 Pin = Literal["region", "datazone", "global", "unknown"]
 
 
@@ -63,6 +74,10 @@ class Deployment:
     catalogue is asked for: the upstream's name if there is one, else the client's. `drop_params` are left out
     of bodies; `api_version` is Azure's; `usd_per_image` is what the operator pays, where given;
     0 says that it is free.
+
+    The rest is for conversations. `image_model` draws where the request does not say, and is on Azure the
+    deployment `image_deployment`. What a request leaves unbounded is held as `max_images_per_response` and
+    `max_text_tokens`. `text` says whether requests that cannot make an image are taken, too.
     """
 
     id: str
@@ -80,10 +95,17 @@ class Deployment:
     usd_per_image: float | None = None
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
+    image_model: str | None = None
+    image_deployment: str | None = None
+    max_images_per_response: int = MAX_IMAGES_PER_RESPONSE
+    max_text_tokens: int = MAX_TEXT_TOKENS
+    text: Literal["refuse", "allow"] = "refuse"
 
     def price_usd(self, images: int) -> Fraction | None:
-        """What that many images cost, exactly; None where no price is given."""
-        return None if self.usd_per_image is None else Fraction(str(self.usd_per_image)) * images
+        """What that many images cost, exactly; None where no price is given. Text alone has no price."""
+        if self.usd_per_image is None or (images == 0 and self.usd_per_image > 0):
+            return None
+        return Fraction(str(self.usd_per_image)) * images
 
     def footprint_model(self, asked: str) -> str:
         return self.upstream_model or asked

@@ -105,9 +105,9 @@ async def test_without_a_good_key_there_is_a_401(gateway: Gateway, key: str | No
     [
         ("GET", "/v1"),
         ("POST", "/openai/images/generations"),
-        ("POST", "/openai/deployments/d/chat/completions"),
-        ("POST", "/v1/chat/completions"),
-        ("POST", "/v1/files"),
+        ("POST", "/openai/deployments/d/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
         ("GET", "/v1/organization/keys"),
         ("POST", "/v1/v1/images/generations"),
         ("GET", "/nowhere"),

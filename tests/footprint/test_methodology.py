@@ -66,7 +66,7 @@ def test_the_spread_terms_are_those_of_the_code() -> None:
     spreads = load_factors().spreads
     terms = [half for row in table("term") for half in (row[:3], row[3:])]
 
-    assert len(terms) == 28
+    assert len(terms) == 30
     for name, up, down in terms:
         term = spreads[name.strip("`")]
         assert (term.up, term.down) == (float(up), float(down) if down else None), name

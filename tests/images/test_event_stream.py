@@ -47,7 +47,7 @@ def test_facts_do_not_depend_on_where_chunks_are_cut(cuts: list[int], end: str) 
         start + offset for start, stop in itertools.pairwise(edges) for offset in scan.feed(text[start:stop])
     ]
 
-    delivered = scan.delivered()
+    delivered = scan.events.delivered()
 
     assert (delivered.images, delivered.partial_images) == (2, 2)
     assert (delivered.width, delivered.height, delivered.quality) == (640, 480, "high")
@@ -60,7 +60,7 @@ def test_facts_do_not_depend_on_where_chunks_are_cut(cuts: list[int], end: str) 
     }
     assert [text[:position].endswith(b"}") for position in completed] == [True, True]
     assert scan.between_events
-    assert not scan.failed
+    assert not scan.events.failed
 
 
 def test_a_line_of_megabytes_is_not_kept() -> None:
@@ -70,7 +70,7 @@ def test_a_line_of_megabytes_is_not_kept() -> None:
         scan.feed(b"A" * 65536)
     scan.feed(b'","size":"1024x1024"}\n\n')
 
-    delivered = scan.delivered()
+    delivered = scan.events.delivered()
 
     assert (delivered.images, delivered.width, delivered.usage) == (1, 1024, None)
 
@@ -80,7 +80,7 @@ def test_usage_of_some_pictures_only_is_no_usage() -> None:
     scan.feed(event("image_edit.completed", b64_json=picture(8, 8), usage=USAGE))
     scan.feed(event("image_edit.completed", b64_json=picture(8, 8)))
 
-    assert scan.delivered().output_tokens is None
+    assert scan.events.delivered().output_tokens is None
 
 
 @pytest.mark.parametrize("error", [{"message": "no"}, "no"])
@@ -88,8 +88,8 @@ def test_an_error_event_is_a_failure(error: Any) -> None:
     scan = StreamScan()
     scan.feed(event("error", error=error))
 
-    assert scan.failed
-    assert scan.delivered().images == 0
+    assert scan.events.failed
+    assert scan.events.delivered().images == 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_what_is_no_picture_counts_for_nothing(text: bytes) -> None:
     scan = StreamScan()
     scan.feed(text)
 
-    assert (scan.delivered().images, scan.failed, scan.between_events) == (0, False, True)
+    assert (scan.events.delivered().images, scan.events.failed, scan.between_events) == (0, False, True)
 
 
 def test_the_middle_of_an_event_is_not_between_events() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.images.request import read_generation
-from gateway.lifecycle.plan import work
+from gateway.lifecycle.pricing import work
 from gateway.upstreams.deployments import Defaults, Deployment
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 

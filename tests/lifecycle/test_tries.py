@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.demo.standin import StandInSettings
+from gateway.routing.retries import RESERVE
 from tests.lifecycle.reading import budgets_of, recorded
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 
@@ -142,3 +143,17 @@ async def test_one_attempt_is_all_where_the_operator_wants_no_more(tmp_path: Pat
     answer, _, sent = await outcome(tmp_path, redis_url, "rate_limit@SE", retries={"max_attempts": 1})
 
     assert (answer.status_code, sent) == (429, ["SE"])
+
+
+async def test_failovers_end_when_they_become_more_than_a_share_of_the_requests(
+    tmp_path: Path, redis_url: str
+) -> None:
+    never_out = {"outlier_detection": {"max_ejection_percent": 0}}
+    async with gateway_running(tmp_path, redis_url, routing=never_out) as gateway:
+        body = ASK | {"standin_fault": "rate_limit:0@SE"}
+        statuses = [(await gateway.admin.post(GENERATIONS, json=body)).status_code for _ in range(20)]
+
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) <= RESERVE + 0.1 * len(statuses)
+        assert statuses[:10] == [200] * 10
+        assert len(gateway.standins["PL"].standin.generations) == statuses.count(200)

@@ -1,6 +1,7 @@
 """Azure OpenAI: the same bodies, another header for the key; edits only as forms.
 
-A base URL ends in `/openai/v1` or in `/openai/deployments/NAME`; the latter needs `api_version`.
+A base URL ends in `/openai/v1` or in `/openai/deployments/NAME`; the latter needs `api_version`. Responses
+are below the former only, and name the deployment that draws in a header (`image_deployment`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.upstreams.dialects.dialect import Dialect, Fields
-from gateway.upstreams.dialects.openai import OF_OLDER_MODELS, PATHS, QUALITIES
+from gateway.upstreams.dialects.openai import OF_OLDER_MODELS, QUALITIES, WITH_RESPONSES
 
 if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment
@@ -22,4 +23,4 @@ def for_azure(fields: Fields, _deployment: Deployment) -> Fields:
     return kept
 
 
-AZURE = Dialect("azure", paths=PATHS, translate=for_azure, key_header="api-key")
+AZURE = Dialect("azure", paths=WITH_RESPONSES, translate=for_azure, key_header="api-key")

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment
 
 Fields = dict[str, Any]
+BY_JSON = frozenset({"images.generate", "responses", "chat"})
+"""Routes whose bodies are JSON everywhere."""
 TICKS_PER_USD = 10**10
+MOST_USD = 10_000
+"""No answer costs more; one that says so is not believed."""
 UNHEARD: tuple[tuple[frozenset[str], Fields], ...] = (
     (frozenset({"size", "width", "height"}), {"width": None, "height": None}),
     (frozenset(STEP_NAMES), {"steps": None}),
@@ -31,6 +35,7 @@ UNHEARD: tuple[tuple[frozenset[str], Fields], ...] = (
     (frozenset({"true_cfg_scale"}), {"guidance_passes": None}),
     (frozenset({"partial_images"}), {"partial_images": 0}),
     (frozenset({"output_format"}), {"frames": 1}),
+    (frozenset({"max_tool_calls"}), {"calls": None}),
 )
 """What a request means to a server that is sent none of these fields, though one was given."""
 
@@ -47,7 +52,8 @@ class Dialect:
     `paths` are below a deployment's base URL; a route without one is not offered. `kept`, where set, are the
     only parameters the server reads; `dropped` are those it refuses or that mean nothing to it. `translate`
     gets the fields that are left. `form_routes` and `json_routes` take these kinds of bodies. `usd_ticks`
-    is the member of `usage` that says what an answer cost, in 10**-10 USD.
+    is the member of `usage` that says what an answer cost, in 10**-10 USD, and `usd` the one that says it in
+    USD.
     """
 
     name: str
@@ -60,17 +66,21 @@ class Dialect:
     key_header: str = "authorization"
     renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     usd_ticks: str | None = None
+    usd: str | None = None
 
     def offers(self, request: ImageRequest) -> bool:
         """Whether such a server takes this kind of request in this kind of body."""
         if request.route not in self.paths:
             return False
-        if request.route == "images.generate":
+        if request.route in BY_JSON:
             return True
         return self.form_edits if request.form is not None else self.json_edits
 
     def stated_cost_usd(self, usage: Mapping[str, Any]) -> Fraction | None:
         """What an answer says that it cost; None where this kind of server does not say it."""
+        cost = usage.get(self.usd) if self.usd is not None else None
+        if isinstance(cost, int | float) and 0 <= cost <= MOST_USD:
+            return Fraction(str(cost))
         ticks = usage.get(self.usd_ticks) if self.usd_ticks is not None else None
         return Fraction(ticks, TICKS_PER_USD) if isinstance(ticks, int) and ticks >= 0 else None
 

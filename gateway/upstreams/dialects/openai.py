@@ -31,4 +31,5 @@ def for_gpt_image(fields: Fields, _deployment: Deployment) -> Fields:
 
 
 PATHS: Mapping[Route, str] = {"images.generate": "images/generations", "images.edit": "images/edits"}
-OPENAI = Dialect("openai", paths=PATHS, translate=for_gpt_image, json_edits=True)
+WITH_RESPONSES: Mapping[Route, str] = {**PATHS, "responses": "responses"}
+OPENAI = Dialect("openai", paths=WITH_RESPONSES, translate=for_gpt_image, json_edits=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.upstreams.dialects.azure import AZURE
 from gateway.upstreams.dialects.localai import LOCALAI
 from gateway.upstreams.dialects.openai import OPENAI
+from gateway.upstreams.dialects.openrouter import OPENROUTER
 from gateway.upstreams.dialects.sdcpp import SDCPP
 from gateway.upstreams.dialects.sglang import SGLANG
 from gateway.upstreams.dialects.together import TOGETHER
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DIALECTS = {
     dialect.name: dialect
-    for dialect in (OPENAI, AZURE, VLLM_OMNI, SGLANG, SDCPP, LOCALAI, XINFERENCE, TOGETHER, XAI)
+    for dialect in (OPENAI, AZURE, VLLM_OMNI, SGLANG, SDCPP, LOCALAI, XINFERENCE, TOGETHER, XAI, OPENROUTER)
 }
 
 

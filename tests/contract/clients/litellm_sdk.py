@@ -23,6 +23,18 @@ def run() -> dict:
         for number, file in enumerate(files):
             file.name = f"{number}.png"
         return {"images": len(litellm.image_edit(image=files, n=2, **to).data)}
+    own = {name: to[name] for name in ("model", "api_base", "api_key")}
+    if operation == "respond":
+        tool = {"type": "image_generation", "size": "64x64", "quality": "low"}
+        answer = litellm.responses(input="a cat", tools=[tool], max_tool_calls=1, **own)
+        calls = [one for one in answer.output if one.type == "image_generation_call"]
+        return {"images": len(calls)}
+    if operation == "chat":
+        messages = [{"role": "user", "content": "a cat"}]
+        answer = litellm.completion(
+            messages=messages, modalities=["image", "text"], allowed_openai_params=["modalities"], **own
+        )
+        return {"images": len(answer.choices[0].message.images)}
     raise SystemExit(f"unknown operation {operation}")
 
 

@@ -12,31 +12,52 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 FILES = [("one.png", PNG, "image/png"), ("two.png", PNG, "image/png")]
+IMAGE = {"model": model, "prompt": "a cat", "size": "64x64"}
+STREAMED = {**IMAGE, "stream": True, "partial_images": 1}
+TOOL = {"type": "image_generation", "size": "64x64", "quality": "low", "partial_images": 1}
+RESPONSE = {"model": model, "input": "a cat", "tools": [TOOL], "max_tool_calls": 1}
+CHAT = {
+    "model": model,
+    "messages": [{"role": "user", "content": "a cat"}],
+    "modalities": ["image", "text"],
+}
 
 
-def run() -> dict:
-    if operation == "generate":
-        answer = client.images.generate(model=model, prompt="a cat", n=2, size="64x64")
-        return {"images": len(answer.data)}
-    if operation == "edit":
-        answer = client.images.edit(
-            model=model, prompt="a cat", image=FILES, mask=FILES[0], n=2, size="64x64"
-        )
-        return {"images": len(answer.data)}
-    extra = {"stream": True, "partial_images": 1}
-    if operation == "stream":
-        events = client.images.generate(model=model, prompt="a cat", size="64x64", **extra)
-        return {"events": [event.type for event in events]}
-    if operation == "edit-stream":
-        events = client.images.edit(model=model, prompt="a cat", image=FILES[0], size="64x64", **extra)
-        return {"events": [event.type for event in events]}
-    if operation == "models":
-        return {"models": [one.id for one in client.models.list()]}
-    raise SystemExit(f"unknown operation {operation}")
+def respond() -> dict:
+    answer = client.responses.create(**RESPONSE)
+    calls = [one for one in answer.output if one.type == "image_generation_call" and one.result]
+    return {"images": len(calls), "text": answer.output_text}
 
+
+def chat() -> dict:
+    message = client.chat.completions.create(**CHAT).choices[0].message
+    return {"images": len(message.images), "text": message.content}
+
+
+def chat_stream() -> dict:
+    deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**CHAT, stream=True)]
+    images = sum(len(getattr(delta, "images", None) or []) for delta in deltas)
+    return {"images": images, "text": "".join(delta.content or "" for delta in deltas)}
+
+
+def events(stream: object) -> dict:
+    return {"events": [event.type for event in stream]}
+
+
+OPERATIONS = {
+    "generate": lambda: {"images": len(client.images.generate(**IMAGE, n=2).data)},
+    "edit": lambda: {"images": len(client.images.edit(**IMAGE, image=FILES, mask=FILES[0], n=2).data)},
+    "stream": lambda: events(client.images.generate(**STREAMED)),
+    "edit-stream": lambda: events(client.images.edit(**STREAMED, image=FILES[0])),
+    "models": lambda: {"models": [one.id for one in client.models.list()]},
+    "respond": respond,
+    "respond-stream": lambda: events(client.responses.create(**RESPONSE, stream=True)),
+    "chat": chat,
+    "chat-stream": chat_stream,
+}
 
 try:
-    result = run()
+    result = OPERATIONS[operation]()
 except openai.APIStatusError as error:
     result = {"status": error.status_code, "code": error.code, "request_id": error.request_id}
 except openai.APIError as error:

@@ -28,6 +28,27 @@ async function run() {
   if (operation === "edit-stream") {
     return types(await client.images.edit({ ...ask, image: await file("one.png"), ...streamed }));
   }
+  const tool = { type: "image_generation", size: "64x64", quality: "low", partial_images: 1 };
+  const asked = { model, input: "a cat", tools: [tool], max_tool_calls: 1 };
+  if (operation === "respond") {
+    const answer = await client.responses.create(asked);
+    const calls = answer.output.filter((one) => one.type === "image_generation_call" && one.result);
+    return { images: calls.length, text: answer.output_text };
+  }
+  if (operation === "respond-stream") return types(await client.responses.create({ ...asked, stream: true }));
+  const talk = { model, messages: [{ role: "user", content: "a cat" }], modalities: ["image", "text"] };
+  if (operation === "chat") {
+    const { message } = (await client.chat.completions.create(talk)).choices[0];
+    return { images: message.images.length, text: message.content };
+  }
+  if (operation === "chat-stream") {
+    let [images, text] = [0, ""];
+    for await (const chunk of await client.chat.completions.create({ ...talk, stream: true })) {
+      images += chunk.choices[0].delta.images?.length ?? 0;
+      text += chunk.choices[0].delta.content ?? "";
+    }
+    return { images, text };
+  }
   if (operation === "models") {
     const models = [];
     for await (const one of client.models.list()) models.push(one.id);

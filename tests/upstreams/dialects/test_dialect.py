@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from gateway.conversations.chat import read_chat
+from gateway.conversations.responses import read_response
 from gateway.images.edits import read_edit
 from gateway.images.request import ImageRequest, read_generation
 from gateway.upstreams.deployments import Deployment
@@ -99,7 +102,24 @@ def test_a_generation_in_every_dialect(dialect: str, body: dict[str, Any], left_
 
 def test_every_dialect_is_in_the_table() -> None:
     cases = test_a_generation_in_every_dialect.pytestmark[0].args[1]
-    assert {case[0] for case in cases} == set(DIALECTS)
+    assert {case[0] for case in cases} == set(DIALECTS) - {"openrouter"}
+
+
+CONVERSATIONS = {
+    "chat": read_chat(b'{"model":"alias","messages":[{"role":"user"}],"modalities":["image"],"x":null}'),
+    "responses": read_response(b'{"model":"alias","input":"x","tools":[{"type":"image_generation"}]}'),
+}
+
+
+@pytest.mark.parametrize(("route", "takers"), [("chat", {"openrouter"}), ("responses", {"openai", "azure"})])
+def test_a_conversation_goes_as_it_is_to_servers_that_know_it(route: str, takers: set[str]) -> None:
+    asked = CONVERSATIONS[route]
+
+    assert {name for name, dialect in DIALECTS.items() if dialect.offers(asked)} == takers
+    for name in takers:
+        assert sent(name, asked) == (asked.fields, [])
+        assert sent(name, asked, upstream_model="other") == ({**asked.fields, "model": "other"}, [])
+    assert not DIALECTS["openrouter"].offers(request())
 
 
 @pytest.mark.parametrize("model", ["gpt-image-2", "chatgpt-image-latest"])
@@ -139,3 +159,14 @@ def test_edits_as_json_are_only_offered_where_they_are_understood() -> None:
     edit = read_edit(b'{"model":"m","prompt":"a","images":[{"file_id":"f"}]}')
 
     assert {name for name, dialect in DIALECTS.items() if dialect.offers(edit)} == {"openai", "xai"}
+
+
+@pytest.mark.parametrize(
+    ("cost", "usd"),
+    [(0.039, "0.039"), (0, "0"), (3, "3"), (-1, None), (1e300, None), ("1", None), (None, None)],
+)
+def test_openrouter_says_what_an_answer_cost(cost: object, usd: str | None) -> None:
+    stated = DIALECTS["openrouter"].stated_cost_usd({"cost": cost})
+
+    assert stated == (None if usd is None else Fraction(usd))
+    assert DIALECTS["openai"].stated_cost_usd({"cost": cost}) is None

@@ -37,6 +37,15 @@ mutants: $(STAMPS)/dev ## break the ledger on purpose, line by line, and see tha
 contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
 	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
 
+.PHONY: real-upstream
+real-upstream: $(STAMPS)/dev $(STAMPS)/real-upstream ## put a real, tiny diffusion model on this CPU behind the gateway (2 GB)
+	@$(BIN)/python benchmarks/real_upstream.py $(CURDIR)/$(VENV)/real-upstream/bin/python
+
+$(STAMPS)/real-upstream: tests/contract/real_upstream.txt
+	@$(PYTHON) -m venv $(VENV)/real-upstream
+	@$(VENV)/real-upstream/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	@mkdir -p $(STAMPS) && touch $@
+
 $(STAMPS)/clients: tests/contract/install.sh tests/contract/node/package-lock.json $(STAMPS)/dev
 	@PYTHON=$(PYTHON) tests/contract/install.sh $(CURDIR)/$(VENV)/clients
 	@touch $@

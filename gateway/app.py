@@ -36,6 +36,7 @@ from gateway.api.pages import pages_router
 from gateway.api.raises import raises_router
 from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.alerts import AlertQueue
+from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies, no_policies
 from gateway.budgets.raises import RaiseBook
@@ -252,9 +253,7 @@ class Running:
                 grace_ms=grace_ms(redis_url),
                 trouble=lambda: watch.trouble,
             )
-            raises = RaiseBook(redis, timeout_ms=settings.store_timeout_ms, changed=self._files.raised)
-            with contextlib.suppress(LedgerUnavailable):
-                await raises.read()
+            raises, editions = await self._agreed(redis)
             upstreams = Upstreams(
                 connect_timeout_s=settings.upstream_connect_timeout_s,
                 read_timeout_s=settings.upstream_read_timeout_s,
@@ -265,7 +264,7 @@ class Running:
                 spans,
                 settings.lease_s,
                 settings.data_dir / UNPOSTED,
-                Uses(settings.data_dir / EMERGENCY, seen=lambda: watch.seen),
+                Uses(settings.data_dir / EMERGENCY),
             )
             stack.push_async_callback(settlements.close)
             images = Images(
@@ -313,7 +312,8 @@ class Running:
             self._share(images, LatencyShare(reader, images.latencies))
             self._start("alerts", self._deliveries(stack, reader, spans).run())
             self._start("raises", raises.watch(lambda: int(time.time() * 1000)))
-            self._start("configuration", self._files.watch(spans))
+            self._start("editions", editions.watch(lambda: self._files.current.policies.version))
+            self._start("configuration", self._files.watch(spans, editions))
             try:
                 yield
             finally:
@@ -331,6 +331,16 @@ class Running:
         )
         stack.push_async_callback(asyncio.to_thread, embedded.stop)
         return embedded.url
+
+    async def _agreed(self, redis: Redis) -> tuple[RaiseBook, Editions]:
+        """What all gateways agree on about policies: raises, and which version is in force."""
+        timeout_ms = self._settings.store_timeout_ms
+        raises = RaiseBook(redis, timeout_ms=timeout_ms, changed=self._files.raised)
+        editions = Editions(redis, timeout_ms=timeout_ms, numbered=self._files.numbered)
+        with contextlib.suppress(LedgerUnavailable):
+            await raises.read()
+            await editions.announce(self._files.current.policies.version)
+        return raises, editions
 
     def _deliveries(self, stack: AsyncExitStack, redis: Redis, spans: telemetry.Telemetry) -> Deliveries:
         http = httpx.AsyncClient(timeout=ALERT_TIMEOUT_S, trust_env=False, follow_redirects=False)

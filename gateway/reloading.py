@@ -13,12 +13,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from gateway.budgets.editions import Editions
     from gateway.budgets.raises import Raised
     from gateway.errors import Problem
     from gateway.lifecycle.plan import Configuration
@@ -46,15 +47,18 @@ class Reloading:
         self._paths = tuple(paths)
         self._seen = self._signs()
 
-    async def watch(self, telemetry: Telemetry) -> None:
-        """Runs for ever: takes what changed as soon as it has stopped changing."""
+    async def watch(self, telemetry: Telemetry, editions: Editions) -> None:
+        """Runs for ever: takes what changed as soon as it has stopped changing.
+
+        Changed policies are announced before they are in force here.
+        """
         before = self._seen
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = await asyncio.to_thread(self._signs)
             if now == before != self._seen:
                 self._seen = now
-                await self._take(telemetry)
+                await self._take(telemetry, editions)
             before = now
 
     def raised(self, raised: Raised) -> None:
@@ -68,7 +72,12 @@ class Reloading:
             "rejected": [f"{one.file}:{one.line}:{one.column}" for one in self.rejected],
         }
 
-    async def _take(self, telemetry: Telemetry) -> None:
+    def numbered(self, version: str, number: int) -> None:
+        """The budget store gave the policies of this version their number."""
+        if self.current.policies.version == version and self.current.policies.number != number:
+            self.current = replace(self.current, policies=replace(self.current.policies, number=number))
+
+    async def _take(self, telemetry: Telemetry, editions: Editions) -> None:
         try:
             found = await asyncio.to_thread(self._read)
             self.rejected = ()
@@ -79,12 +88,24 @@ class Reloading:
         for problem in self.rejected:
             logger.error("the configuration in force is kept: %s", problem)
         if _versions(found) != _versions(self.current):
-            policies = replace(found.policies, raised=self.current.policies.raised)
+            number = self.current.policies.number
+            if found.policies.version != self.current.policies.version:
+                number = await _announced(editions, found.policies.version)
+            policies = replace(found.policies, raised=self.current.policies.raised, number=number)
             self.current = replace(found, policies=policies)
             logger.info("policies %s, deployments %s and factors %s are in force", *_versions(found))
 
     def _signs(self) -> frozenset[Sign]:
         return frozenset(sign for path in self._paths for sign in _signs(path))
+
+
+async def _announced(editions: Editions, version: str) -> int:
+    """The number of a version that was just written; 0 while the store cannot be asked: it admits nothing."""
+    try:
+        return await editions.announce(version, changed=True)
+    except LedgerUnavailable as error:
+        logger.warning("changed policies are announced later: %s", error)
+        return 0
 
 
 def _versions(configuration: Configuration) -> tuple[str, str, str]:

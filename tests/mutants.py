@@ -25,6 +25,7 @@ LIFE = "gateway/lifecycle"
 RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_admission.py")
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 ROLLING = ("tests/budgets/test_ledger_rolling.py",)
+EDITIONS = ("tests/budgets/test_editions.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
 LEASES = ("tests/routing/test_leases.py",)
@@ -121,6 +122,20 @@ MUTANTS = (
         "if over <= 1 then",
         ROLLING,
     ),
+    Mutant(
+        "lets policies that were replaced come back by themselves",
+        f"{LUA}/announce.lua",
+        "if before and ARGV[2] ~= '1' and kept then",
+        "if false then",
+        EDITIONS,
+    ),
+    Mutant(
+        "keeps policies out that were written back",
+        f"{LUA}/announce.lua",
+        "if before and ARGV[2] ~= '1' and kept then",
+        "if before and kept then",
+        EDITIONS,
+    ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(
         "reserves without a ledger", f"{LUA}/reserve.lua", "if not meta[1] then", "if false then", RESERVE
@@ -178,6 +193,20 @@ MUTANTS = (
         ALERTS,
     ),
     Mutant(
+        "alerts in each bucket of a rolling window",
+        f"{LUA}/reserve.lua",
+        "if before < mark[4] then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
+        "alerts of each refusal of a rolling window",
+        f"{LUA}/refuse.lua",
+        "if not known then",
+        "if true then",
+        ALERTS,
+    ),
+    Mutant(
         "alerts one amount late",
         f"{LUA}/prelude.lua",
         "if spent >= tonumber(amount) then",
@@ -205,8 +234,8 @@ MUTANTS = (
     Mutant(
         "admits by older policies",
         f"{LUA}/reserve.lua",
-        "if ARGV[7] ~= '' and newer and",
-        "if false and newer and",
+        "if ARGV[7] ~= '' and tonumber(ARGV[8]) <",
+        "if false and tonumber(ARGV[8]) <",
         RESERVE,
         "older_policies",
     ),
@@ -406,9 +435,9 @@ MUTANTS = (
     ),
     Mutant(
         "has an allowance without having seen the store",
-        f"{LIFE}/uses.py",
-        "if not self._seen():",
-        "if False:",
+        "gateway/budgets/ledger.py",
+        "            raise LedgerUnavailable(reason)\n        await self._presence.ensure(org)",
+        "            raise LedgerUnavailable(reason, away=True)\n        await self._presence.ensure(org)",
         USES,
         "started_without",
     ),

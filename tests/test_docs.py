@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 
 from gateway.api.auth import CREDENTIAL_HEADERS
-from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, IDEMPOTENCY_KEY, INCLUDE
 from gateway.api.responses import HEADERS
 from gateway.cli import app
 from gateway.identity.subject import Role
+from gateway.lifecycle.story import UNENFORCED
 from gateway.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def test_every_header_of_answers_is_listed() -> None:
 
 
 def test_every_header_of_requests_is_listed() -> None:
-    ours = {INCLUDE, DEADLINE, ALLOW_DOWNGRADE}
+    ours = {INCLUDE, DEADLINE, ALLOW_DOWNGRADE, IDEMPOTENCY_KEY}
     assert listed("Request headers") >= {*ours, *(name.decode() for name in CREDENTIAL_HEADERS)}
 
 
@@ -100,7 +102,7 @@ def test_every_error_code_is_listed() -> None:
 
 
 def test_every_decision_and_role_is_listed() -> None:
-    assert listed("Decisions") == {"allow", "warn", "downgrade", "reroute", "deny"}
+    assert listed("Decisions") == {"allow", "warn", "downgrade", "reroute", UNENFORCED, "deny"}
     assert listed("Roles") == set(Role)
 
 
@@ -131,3 +133,24 @@ def test_every_command_line_of_the_readme_has_options_that_exist() -> None:
 def test_the_files_that_the_reference_names_exist() -> None:
     for path in re.findall(r"\]\((?:\.\./)?([^)#:]+)\)", REFERENCE):
         assert Path(path).exists() or Path("docs", path).exists()
+
+
+POINT = re.compile(r"^\| (\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+
+
+def test_every_point_of_the_conformance_table_has_a_test_that_exists_or_says_that_it_does_not_hold() -> None:
+    points = POINT.findall(Path("docs/conformance.md").read_text())
+
+    assert [int(number) for number, _, _ in points] == list(range(1, 101))
+    for number, tests, result in points:
+        named = re.findall(r"`([^`]+\.py)::(\w+)`", tests)
+        assert named or result.startswith("does not hold"), f"point {number}"
+        for file, test in named:
+            assert f"def {test}(" in Path(file).read_text(), f"point {number}: {test}"
+
+
+def test_the_lock_of_the_node_clients_names_no_place_to_load_from() -> None:
+    lock = json.loads(Path("tests/contract/node/package-lock.json").read_text())
+
+    packages = [package for name, package in lock["packages"].items() if name]
+    assert all("resolved" not in package and package["integrity"] for package in packages)

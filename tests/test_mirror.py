@@ -63,7 +63,6 @@ WHOLE = {
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "api/test_conversations": "demo/conversations",
-    "lifecycle/test_plan": "lifecycle/pricing",
     "lifecycle/test_serve": "telemetry",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}

@@ -138,7 +138,8 @@ def refusals_json(rows: Sequence[Shortfall], outlives_ms: int) -> str:
                 *map(str, (row.bucket.start_ms, row.counter.until(row.bucket))),
                 str(1 + dimensions.index(row.dimension)),
                 REFUSALS[code_of(row)],
-                *map(str, (row.limit, row.used, row.held, row.counter.until(row.bucket) + outlives_ms)),
+                *map(str, (row.limit, row.used, row.held)),
+                *map(str, (row.counter.until(row.bucket) + outlives_ms, row.counter.trail)),
             ]
             for row in rows
         ]

@@ -61,9 +61,12 @@ class Counter:
 
     def starts(self) -> list[int]:
         """Where the buckets start that a call may need (ms): the trail, the current one, the next one."""
-        width_ms = self.current.end_ms - self.current.start_ms
-        earlier = [self.current.start_ms - back * width_ms for back in range(self.trail, 0, -1)]
-        return [*earlier, self.current.start_ms, self.next.start_ms]
+        return [*self.trailing(self.current), self.next.start_ms]
+
+    def trailing(self, bucket: Bucket) -> list[int]:
+        """Where the buckets start that count while `bucket` is in force (ms), itself last."""
+        width_ms = bucket.end_ms - bucket.start_ms
+        return [bucket.start_ms - back * width_ms for back in range(self.trail, -1, -1)]
 
     def window(self, bucket: Bucket) -> Bucket:
         """What counts while `bucket` is in force."""

@@ -77,7 +77,8 @@ class Ledger:
         `store.connection.connect`: it reads texts and never retries on its own. `archive` is SQL's memory,
         from which a ledger that the store lost is rebuilt; without it such an org stays refused. For
         `grace_ms` after another server took over nothing is admitted, so that every gateway can bring back
-        what that server may lack. While `trouble` gives a reason nothing is admitted.
+        what that server may lack. While `trouble` gives a reason nothing is admitted, nor is it a store that is
+        away: so it begins with one, before the store was seen.
         """
         self._redis = redis
         self._call = Breaker(timeout_ms)
@@ -111,7 +112,7 @@ class Ledger:
         may be repeated; if it is given up instead, `release` makes sure that nothing stays held. `record` is
         journaled should the hold expire. Raises WindowMoved when the buckets are not those of the store's
         time, HoldGone when the hold has already ended, LedgerUnavailable when newer `policies` (their
-        version, and when they were written in ms) were in force a minute ago, ValueError when the id belongs
+        version and number, see `editions`) were in force, ValueError when the id belongs
         to another request or an amount is out of bounds.
         """
         wire.check_request(candidates, counters)
@@ -335,7 +336,12 @@ class Ledger:
         await self._presence.ensure(org)
         names = wire.OrgKeys(org)
         first = refusals_to_alert(rows)
-        keys = [refusals_key(org), names.alerts, *(names.counter(row.counter, row.bucket) for row in first)]
+        buckets = [
+            names.counter_key(row.counter.id, start_ms)
+            for row in first
+            for start_ms in row.counter.trailing(row.bucket)
+        ]
+        keys = [refusals_key(org), names.alerts, *buckets]
         about = refusals_json(first, self._outlives_ms)
         async with self._call("refuse"):
             await _REFUSE.run(self._redis, keys, [hold_id, record, REFUSALS_KEPT, about])

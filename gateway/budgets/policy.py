@@ -95,13 +95,13 @@ class Budget:
 class PolicySet:
     """Every budget of a folder, in the order of files; `version` is a digest of the files' contents.
 
-    `written_ms` is when a file or the folder changed last (UTC epoch ms): of two versions the later is newer.
+    `number` is what the budget store calls this version: the higher, the later written; 0 until it is known.
     `raised` are the raises in force, by org and counter; they come from the budget store, not from files.
     """
 
     budgets: tuple[Budget, ...]
     version: str
-    written_ms: int = field(default=0, compare=False)
+    number: int = field(default=0, compare=False)
     raised: Raised = field(default_factory=dict)
 
 
@@ -118,8 +118,6 @@ def load_policies(
     """
     documents, problems = [], []
     files = _policy_files(directory)
-    # Before they are read: what is written meanwhile must not make an older text look newer.
-    written_ms = max(path.stat().st_mtime_ns for path in (directory, *files)) // 1_000_000
     for path in files:
         try:
             documents.append(read_document(path, PolicyFile, environ=environ))
@@ -133,7 +131,6 @@ def load_policies(
     return PolicySet(
         budgets=tuple(budget for document in documents for budget in _budgets(document)),
         version=_version([document.digest for document in documents]),
-        written_ms=written_ms,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.matching import counters_for, shown_scope
 from gateway.budgets.windows import current_and_next, moment
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from gateway.budgets.amounts import Charge, Dimension
+    from gateway.budgets.amounts import Charge
     from gateway.budgets.counter import Bucket
     from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import Budget, PolicySet
@@ -66,12 +67,8 @@ class Tally:
             self.peak[dimension] = max(share, self.peak.get(dimension, 0.0))
 
 
-@dataclass(slots=True)
-class _Spent:
-    """A counter in its newest window."""
-
-    start_ms: int
-    amounts: dict[Dimension, int] = field(default_factory=dict)
+Spent = dict[Dimension, int]
+"""What a counter spent in one bucket."""
 
 
 class Replay:
@@ -79,7 +76,7 @@ class Replay:
 
     def __init__(self, policies: PolicySet) -> None:
         self._policies = policies
-        self._spent: dict[tuple[str, str], _Spent] = {}
+        self._spent: dict[tuple[str, str], dict[int, Spent]] = {}
         self._budgets = {budget.name: Tally() for budget in policies.budgets}
         self._scopes: dict[str, dict[tuple[str, str], tuple[dict[str, str], Tally]]] = {
             budget.name: {} for budget in policies.budgets
@@ -124,15 +121,23 @@ class Replay:
             self._windows[window, zone] = found
         return found
 
-    def _counter(self, match: MatchedBudget, org: str) -> _Spent:
-        start_ms = match.counter.current.start_ms
-        spent = self._spent.get((org, match.counter.id))
-        if spent is None or spent.start_ms != start_ms:
-            spent = self._spent[org, match.counter.id] = _Spent(start_ms)
-        return spent
+    def _counter(self, match: MatchedBudget, org: str) -> tuple[Spent, Spent]:
+        """What counts now, in the whole window and in the bucket that takes the charge."""
+        counter = match.counter
+        buckets = self._spent.setdefault((org, counter.id), {})
+        if counter.current.start_ms not in buckets:
+            first_ms = counter.window(counter.current).start_ms
+            for start_ms in [start_ms for start_ms in buckets if start_ms < first_ms]:
+                del buckets[start_ms]
+            buckets[counter.current.start_ms] = {}
+        total: Spent = {}
+        for spent in buckets.values():
+            for dimension, amount in spent.items():
+                total[dimension] = total.get(dimension, 0) + amount
+        return total, buckets[counter.current.start_ms]
 
     def _fits(self, match: MatchedBudget, asked: Asked) -> bool:
-        spent = self._counter(match, asked.subject.org).amounts
+        spent, _ = self._counter(match, asked.subject.org)
         amounts = asked.charge.of(match.counter.bound).known()
         return all(
             (amount := amounts.get(dimension)) is not None
@@ -142,9 +147,10 @@ class Replay:
 
     def _note(self, match: MatchedBudget, asked: Asked, *, fits: bool, spends: bool) -> None:
         org, counter = asked.subject.org, match.counter
-        spent = self._counter(match, org).amounts
+        spent, bucket = self._counter(match, org)
         if spends:
             for dimension, amount in asked.charge.of(counter.bound).known().items():
+                bucket[dimension] = bucket.get(dimension, 0) + amount
                 spent[dimension] = spent.get(dimension, 0) + amount
         shares = {
             dimension: spent.get(dimension, 0) / limit for dimension, limit in counter.limits.items() if limit

@@ -224,9 +224,7 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
     """`answer` is the script's: verdict, candidate, room, postings, unenforced shortfalls, earlier hold."""
     verdict, candidate, room, postings, unenforced, earlier = answer
     charged = tuple(
-        replace(
-            counter, current=counter.next if int(posting.starts) == counter.next.start_ms else counter.current
-        )
+        replace(counter, current=_charged(counter, posting))
         for counter, posting in zip(counters, read_postings(postings), strict=True)
     )
     texts = room.split()
@@ -244,6 +242,12 @@ def read_held(answer: Sequence[Any], counters: Sequence[Counter]) -> Held:
         exceeded=_shortfalls(unenforced, counters),
         earlier=earlier or None,
     )
+
+
+def _charged(counter: Counter, posting: Posting) -> Bucket:
+    """The bucket of a posting, which may be older than the counter's current one."""
+    starts, until = int(posting.starts), int(posting.until)
+    return Bucket(starts, starts + (until - starts) // (counter.trail + 1))
 
 
 def _known(texts: Sequence[str]) -> dict[Dimension, str]:

@@ -119,8 +119,8 @@ class ChatEvents:
         return self._facts.read(msgspec.json.decode(data.json(), type=_Completion), data.long)
 
     def ended(self, images: int) -> bool:
-        del images  # nobody knows how many come before every choice is closed
-        return self.whole()
+        """`images` choices were asked for, and as many must be closed."""
+        return self.whole() and len(self._facts.closed) >= images
 
     def whole(self) -> bool:
         return bool(self._facts.closed) and self._facts.open <= self._facts.closed

@@ -16,31 +16,32 @@ if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
 
 Change: TypeAlias = Mapping[str, str | int]
-"""New values of `quality`, `size`, `steps`, `n` or `model`."""
+"""New values of `quality`, `size`, `steps`, `n` or `model`, or of `max_tool_calls` in a response."""
+OF_IMAGES = frozenset({"model", "n", "size", "quality", "steps"})
+OUTSIDE_THE_TOOL = frozenset({"model", "max_tool_calls"})
 
 
 def changes(request: ImageRequest, change: Change) -> bool:
     """Whether a request can say such a change: text has no quality, and chats name classes of sizes."""
-    names = set(change)
     if not request.draws:
-        return names <= {"model"}
-    return names <= (
-        {"model", "n"} if request.route == "chat" else {"model", "n", "size", "quality", "steps"}
-    )
+        return change.keys() <= {"model"}
+    if request.route == "chat":
+        return change.keys() <= {"model", "n"}
+    return change.keys() <= (OF_IMAGES if request.tool is None else OF_IMAGES | OUTSIDE_THE_TOOL)
 
 
 def changed(request: ImageRequest, change: Change) -> ImageRequest:
     """The request with these values. Steps change only where the client gave some: their names differ.
 
-    In a response everything but the model is said by the image tool.
+    In a response the image tool says what is drawn.
     """
     if request.tool is None:
         return _changed(request, change, dict(request.fields))
-    said = {name: value for name, value in change.items() if name != "model"}
+    said = {name: value for name, value in change.items() if name not in OUTSIDE_THE_TOOL}
     tools = list(request.fields["tools"])
     inside = _changed(request, said, dict(tools[request.tool]))
     tools[request.tool] = inside.fields
-    outside = {name: value for name, value in change.items() if name == "model"}
+    outside = {name: value for name, value in change.items() if name in OUTSIDE_THE_TOOL}
     return _changed(inside, outside, {**request.fields, "tools": tools})
 
 
@@ -54,6 +55,8 @@ def _changed(request: ImageRequest, change: Change, fields: dict[str, Any]) -> I
                 fields |= {"width": width, "height": height}
             if fields.get("width") is None or fields.get("size") is not None:
                 fields["size"] = value
+        elif name == "max_tool_calls":
+            fields[name] = known["calls"] = value
         elif name == "steps":
             given = [step for step in STEP_NAMES if fields.get(step) is not None]
             fields |= dict.fromkeys(given, value)

@@ -93,7 +93,7 @@ class Admission:
                 [hold for form in asked for hold in form.plan.holds],
                 [match.counter for match in counted],
                 story.record(self._plan.routes[0], outcome="unknown"),
-                policies=(policies.version, policies.written_ms),
+                policies=(policies.version, policies.number),
                 claim=self._ask.claim,
             )
             if isinstance(answer, Earlier):

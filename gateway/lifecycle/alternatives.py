@@ -68,12 +68,17 @@ class Alternatives:
         return [*found.values(), *([fewer] if fewer is not None else [])]
 
     async def _fewer(self, plan: Plan) -> Rung | None:
-        """As many images as fit, by halving what is unknown: fewer images never need more."""
-        fits, enough = 0, plan.request.n
+        """As many images as fit, by halving what is unknown: fewer images never need more.
+
+        A response has fewer by using its tool less often.
+        """
+        name, fits, enough = "n", 0, plan.request.n
+        if plan.request.tool is not None:
+            name, enough = "max_tool_calls", plan.routes[0].footprint.images // plan.request.n
         found = None
         while enough - fits > 1:
             middle = (fits + enough) // 2
-            rung = await self._fitting(plan, {"n": middle})
+            rung = await self._fitting(plan, {name: middle})
             fits, enough, found = (middle, enough, rung) if rung is not None else (fits, middle, found)
         return found
 

@@ -31,11 +31,10 @@ def emergency_hold(request_id: str) -> str:
 
 
 class Uses:
-    """The seat of this process and those that others left. `seen` says whether the store was ever there."""
+    """The seat of this process and those that others left in the directory."""
 
-    def __init__(self, directory: Path, seen: Callable[[], bool]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._seen = seen
         self._seat: Seat | None = None
         self._at: dict[str, Seat] = {}
         self._flying: dict[str, Posting] = {}
@@ -45,12 +44,7 @@ class Uses:
         return hold in self._at
 
     async def begin(self, posting: Posting, allows: Callable[[Seat], bool]) -> bool:
-        """Write a use before it is sent; False when it may not pass: `allows` says so, or the disk is full.
-
-        A process that has not seen the store since it started has no allowance.
-        """
-        if not self._seen():
-            return False
+        """Write a use before it is sent; False when it may not pass: `allows` says so, or the disk is full."""
         async with self._writing:
             try:
                 if self._seat is None:

@@ -191,8 +191,7 @@ def _check_facts(facts: Mapping[str, object]) -> None:
 
 
 class ServerWatch:
-    """Looks at the server now and then. `trouble` is why nothing may be admitted, `None` when all is well;
-    `seen` says whether it ever was.
+    """Looks at the server now and then. `trouble` is why nothing may be admitted, `None` when all is well.
 
     `clock_offset_s` is how far the server's clock is ahead of this machine's (`None` before it was asked),
     and `clock_alarm` a sentence when they differ by more than `CLOCK_OFFSET_S`.
@@ -203,7 +202,6 @@ class ServerWatch:
         self._redis = redis
         self._looked = looked
         self.trouble: str | None = "the budget store has not been looked at yet"
-        self.seen = False
         self.clock_offset_s: float | None = None
         self.clock_alarm: str | None = None
 
@@ -226,7 +224,6 @@ class ServerWatch:
         self._looked(offset_s)
         before, self.clock_offset_s = self.clock_alarm, offset_s
         self.clock_alarm = self.trouble = None
-        self.seen = True
         if abs(offset_s) <= CLOCK_OFFSET_S:
             return
         self.clock_alarm = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -146,6 +147,8 @@ class Upstreams:
             headers=headers,
             timeout=httpx.Timeout(self.read_timeout_s, connect=self.connect_timeout_s, pool=None),
             transport=AiohttpTransport(client=_session),
+            # Requests of all clients share these connections; no cookie may tie them together.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
         )

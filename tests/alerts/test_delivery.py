@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,6 +19,7 @@ from gateway.alerts import delivery
 from gateway.alerts.delivery import Deliveries, delay_s
 from gateway.budgets.alerts import Alert, AlertQueue
 from gateway.budgets.policy import load_policies
+from gateway.budgets.windows import Window
 from gateway.store.keyspace import ORGS, alerts_key
 from tests.budgets.ledger_builders import now_ms
 from tests.receiver import SECRET, Message, Receiver, receiving
@@ -161,6 +163,24 @@ async def test_each_kind_of_event_has_its_name(
     (message,) = receiver.messages
     assert msgspec.json.decode(message.body)["type"] == kind
     assert message.data.items() >= what.items()
+
+
+async def test_a_rolling_window_is_told_as_what_counts_in_it(
+    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+) -> None:
+    hour_ms = 3_600_000
+    starts_ms = now_ms() // hour_ms * hour_ms
+    await put(redis, recent(starts=str(starts_ms), ends=str(starts_ms + 25 * hour_ms)))
+    found = policies(tmp_path, receiver.url)
+    day = replace(found.budgets[0], window=Window("rolling", "24h"), timezone="UTC")
+    async with deliveries(redis, replace(found, budgets=(day,)), spans) as work:
+        await work.deliver_due()
+        await work.deliver_due()
+
+    window = receiver.messages[0].data["window"]
+    start, end = (datetime.fromisoformat(window[name]).timestamp() * 1000 for name in ("start", "end"))
+    assert (window["kind"], window["every"]) == ("rolling", "24h")
+    assert (start, end) == (starts_ms - 24 * hour_ms, starts_ms + hour_ms)
 
 
 @pytest.mark.parametrize("answer", [500, 503, 408, 425, 429, None])

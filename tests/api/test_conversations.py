@@ -282,6 +282,21 @@ async def test_text_that_nobody_can_price_is_refused(tmp_path: Path, redis_url: 
         assert gateway.generations() == []
 
 
+async def test_a_refusal_says_how_often_the_tool_could_be_used(tmp_path: Path, redis_url: str) -> None:
+    body = {name: value for name, value in RESPOND.items() if name != "max_tool_calls"}
+    async with running(tmp_path, redis_url, TALKS, budget(limits={"images": 3})) as gateway:
+        client = await gateway.member()
+
+        refused = await client.post(RESPONSES, json=body)
+        found = refused.json()["error"]["eco"]["alternatives"]
+        admitted = await client.post(RESPONSES, json=body | found[-1]["set"])
+
+        assert refused.status_code == 402
+        assert found[-1]["set"] == {"max_tool_calls": 3}
+        assert found[-1]["requested"]["images"] == 3
+        assert admitted.status_code == 200
+
+
 @BOTH
 async def test_the_footprint_goes_into_the_answer_when_asked_for(
     tmp_path: Path, redis_url: str, route: str

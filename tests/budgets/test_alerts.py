@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +14,7 @@ from gateway.budgets.alerts import Alert, AlertQueue
 from gateway.budgets.amounts import Dimension
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.wire import OrgKeys
 from tests.budgets.ledger_builders import (
     NEXT_HOUR,
     ORG,
@@ -212,6 +213,52 @@ async def test_a_budget_that_does_not_enforce_alerts_when_it_is_over_its_limit(
     await spend(ledger, "h2", 1, shadow)
     await spend(ledger, "h3", 1, shadow)
     assert marks(await queued(queue)) == [("over", 100)]
+
+
+ROLLING = replace(BUDGET, trail=2)
+
+
+async def before_now(redis: Redis, **fields: int | str) -> None:
+    """What the rolling budget has in the bucket before the one in force."""
+    start_ms = ROLLING.current.start_ms - (ROLLING.current.end_ms - ROLLING.current.start_ms)
+    values: Any = fields
+    await redis.hset(OrgKeys(ORG).counter_key(ROLLING.id, start_ms), mapping=values)
+
+
+async def test_a_rolling_window_alerts_by_all_that_counts_in_it(
+    ledger: Ledger, redis: Redis, queue: AlertQueue
+) -> None:
+    await before_now(redis, s4=45)
+    await spend(ledger, "h1", 4, ROLLING)
+    assert await queued(queue) == []
+
+    await spend(ledger, "h2", 1, ROLLING)
+    (alert,) = await queued(queue)
+    assert (alert.name, alert.used) == ("50", "50")
+
+
+async def test_what_an_earlier_bucket_of_a_rolling_window_reached_is_not_alerted_again(
+    ledger: Ledger, redis: Redis, queue: AlertQueue
+) -> None:
+    await before_now(redis, s4=50)
+    await spend(ledger, "h1", 29, ROLLING)
+    assert await queued(queue) == []
+
+    await spend(ledger, "h2", 1, ROLLING)
+    assert marks(await queued(queue)) == [("80", 100)]
+
+
+async def test_a_rolling_window_alerts_of_its_first_refusal_only(
+    ledger: Ledger, redis: Redis, queue: AlertQueue
+) -> None:
+    await before_now(redis, **{"s4": 100, "alerted:4:exceeded:100": 1})
+    await refuse(ledger, "h1", 1, ROLLING)
+    assert await queued(queue) == []
+
+    await before_now(redis, **{"alerted:4:exceeded:100": 1, "s4": 90})
+    await refuse(ledger, "h2", 101, ROLLING)
+    await refuse(ledger, "h3", 101, ROLLING)
+    assert marks(await queued(queue)) == [("toolarge", 100)]
 
 
 async def test_a_claimed_alert_is_nobody_elses_until_its_lease_ends(

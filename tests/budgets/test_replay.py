@@ -136,6 +136,19 @@ def test_a_cost_that_nobody_knows_has_no_room_where_cost_is_limited(tmp_path: Pa
     assert (report["refused"], report["admitted"]) == (1, 1)
 
 
+def test_a_rolling_window_counts_what_has_not_left_it(tmp_path: Path) -> None:
+    rolling = policies(
+        tmp_path,
+        "budgets: [{name: day, limits: {images: 5}, window: {kind: rolling, every: 24h}}]",
+    )
+
+    report = replayed(rolling, asked(0, 3), asked(20, 2), asked(23.5, 1), asked(26, 3), asked(27, 1))
+
+    day = line(report, "day")
+    assert (day["admitted"], day["refused"]) == (3, 2), "the first three left after a day, the two did not"
+    assert day["first_refusal"] == "2026-03-29T22:30:00+00:00"
+
+
 def test_memory_grows_with_scopes_and_not_with_requests(tmp_path: Path) -> None:
     run = Replay(policies(tmp_path))
     for number in range(2000):

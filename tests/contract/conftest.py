@@ -8,7 +8,8 @@ import pytest
 
 from tests.contract.behind import SECRET
 
-collect_ignore_glob = [] if "ECOGATE_CONTRACT" in os.environ else ["test_clients*.py", "test_aimock.py"]
+WITH_CLIENTS = ["test_clients.py", "test_conversations.py", "test_aimock.py"]
+collect_ignore_glob = [] if "ECOGATE_CONTRACT" in os.environ else WITH_CLIENTS
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.demo.faults import parse_fault
 from gateway.demo.standin import StandInSettings
+from tests.contract.behind import COMPLETED, PARTIAL, behind
 from tests.contract.driving import CLIENTS, drive, output
 from tests.images.test_edits import RED
 from tests.running import MODEL, UPSTREAM_MODEL, Gateway, budget, gateway_running
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.contract.scripted import Exchange
+
 OPENAI = ("openai-python", "openai-python-1", "openai-node")
-IMAGES = 20
+ASK = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
+IMAGES = 9
 
 
 @pytest.fixture
@@ -98,6 +104,49 @@ async def test_a_refusal_is_asked_for_once(tmp_path: Path, redis_url: str, clien
         assert gateway.generations() == []
 
 
+@pytest.mark.parametrize("client", [*CLIENTS, "curl"])
+async def test_a_client_that_leaves_is_charged_once_and_the_service_hears_of_it(
+    gateway: Gateway, client: str
+) -> None:
+    """Points 56 and 57: by closing a stream after its first picture, or by giving up a plain call."""
+    key, standin = await gateway.key(), gateway.standins["SE"].standin
+    streams = client in OPENAI
+    standin.faults_to_come.append(parse_fault("stream_stall:2" if streams else "stall:20"))
+
+    if client == "curl":
+        await output([
+            "sh", "-c", 'curl -sS -m 1 "$@" || test $? = 28', "curl", f"{gateway.url}/v1/images/generations",
+            "-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json",
+            "-d", json.dumps(ASK),
+        ])  # fmt: skip
+    else:
+        report = await drive(client, "leave", gateway, key, MODEL)
+        assert report == ({"events": ["image_generation.partial_image"]} if streams else {"left": True})
+
+    async with asyncio.timeout(5):
+        while not standin.generations[0].client_left or await used(gateway, key) != 1:
+            await asyncio.sleep(0.02)
+    assert len(standin.generations) == 1
+
+
+@pytest.mark.parametrize("client", OPENAI)
+async def test_heartbeats_disturb_no_client(tmp_path: Path, redis_url: str, client: str) -> None:
+    """Point 53: not even where the service numbers its events, which once made a client fail."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        for number, piece in enumerate((PARTIAL, COMPLETED)):
+            await asyncio.sleep(0.5)
+            await exchange.chunk(b"id: %d\n" % number + piece)
+        await asyncio.sleep(0.5)
+        await exchange.chunk(b"")
+
+    async with behind(tmp_path, redis_url, script, stream_heartbeat_s=0.1) as here:
+        report = await drive(client, "stream", here.gateway, here.key, MODEL)
+
+        assert report == {"events": ["image_generation.partial_image", "image_generation.completed"]}
+
+
 @pytest.mark.parametrize("client", OPENAI)
 async def test_a_wrong_key_is_a_401(gateway: Gateway, client: str) -> None:
     """Point 62."""
@@ -116,7 +165,7 @@ async def test_a_wrong_model_is_a_404(gateway: Gateway, client: str) -> None:
     assert report["request_id"].startswith("req_")
 
 
-async def test_curl_makes_and_edits_images(gateway: Gateway, tmp_path: Path) -> None:
+async def test_curl_makes_edits_and_lists_and_is_refused_once(gateway: Gateway, tmp_path: Path) -> None:
     """Points 14 and 15: chunked JSON, and a form that waits for 100 Continue."""
     key = await gateway.key()
     picture = tmp_path / "large.png"
@@ -137,7 +186,22 @@ async def test_curl_makes_and_edits_images(gateway: Gateway, tmp_path: Path) -> 
         "-d", json.dumps({**json.loads(body), "stream": True}),
     ])  # fmt: skip
 
+    listed = await output([*curl, f"{gateway.url}/v1/models"])
+    edit_stream = await output([
+        *curl, "-N", f"{gateway.url}/v1/images/edits", "-F", f"image=@{picture};type=image/png",
+        "-F", f"model={MODEL}", "-F", "prompt=a cat", "-F", "size=64x64", "-F", "stream=true",
+    ])  # fmt: skip
+    refused = await output([
+        *curl, "-w", "%{http_code}", f"{gateway.url}/v1/images/generations", "-d",
+        json.dumps({**json.loads(body), "n": 10}), "-H", "Content-Type: application/json",
+        "--retry", "2", "--retry-delay", "0",
+    ])  # fmt: skip
+
+    assert [one["id"] for one in json.loads(listed)["data"]] == [MODEL]
+    assert edit_stream.startswith("event: image_edit.completed\ndata: {")
+    assert refused.endswith("402")
+    assert refused.count('"error"') == 1
     assert len(json.loads(made)["data"]) == 1
     assert len(json.loads(edited)["data"]) == 1
     assert streamed.startswith("event: image_generation.completed\ndata: {")
-    assert await used(gateway, key) == 3
+    assert await used(gateway, key) == 4

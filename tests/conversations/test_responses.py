@@ -182,11 +182,15 @@ def test_what_one_provider_keeps_is_told(fields: dict[str, Any], bound_to: str |
 def test_a_lighter_form_changes_the_tool_and_nothing_else() -> None:
     request = read(tools=[FUNCTION, {**TOOL, "n": 4}], temperature=1)
 
-    lighter = changed(request, {"quality": "low", "size": "1024x1024", "n": 2, "model": "other"})
+    lighter = changed(
+        request, {"quality": "low", "size": "1024x1024", "n": 2, "model": "other", "max_tool_calls": 3}
+    )
 
     assert (lighter.quality, lighter.size, lighter.n, lighter.model) == ("low", "1024x1024", 2, "other")
+    assert lighter.calls == 3
     tool = {**TOOL, "n": 2, "quality": "low", "size": "1024x1024"}
-    assert lighter.fields == {**request.fields, "tools": [FUNCTION, tool], "model": "other"}
+    outside = {"tools": [FUNCTION, tool], "model": "other", "max_tool_calls": 3}
+    assert lighter.fields == request.fields | outside
     assert request.fields["tools"][1]["quality"] == "high"
     assert changes(request, {"quality": "low"})
     assert not changes(read(tools=[]), {"quality": "low"})

@@ -13,7 +13,6 @@ import pytest
 from gateway.budgets.wire import OrgKeys
 from gateway.demo.faults import parse_fault
 from tests.faults.world import store_running
-from tests.lifecycle.reading import recorded
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 
 if TYPE_CHECKING:
@@ -70,6 +69,17 @@ async def until_used(client: httpx.AsyncClient, images: int) -> None:
             await asyncio.sleep(0.1)
 
 
+async def posted(client: httpx.AsyncClient, request_id: str) -> dict[str, Any]:
+    """The request as SQL has it once its charge is there."""
+    async with asyncio.timeout(20):
+        while True:
+            answer = await client.get(f"/eco/v1/requests/{request_id}")
+            if answer.status_code == 200 and answer.json()["entries"][-1]["kind"] == "orphan":
+                found: dict[str, Any] = answer.json()
+                return found
+            await asyncio.sleep(0.1)
+
+
 async def test_a_store_that_goes_away_stops_those_who_deny_and_not_those_who_allow(
     tmp_path: Path, store: Store
 ) -> None:
@@ -81,7 +91,7 @@ async def test_a_store_that_goes_away_stops_those_who_deny_and_not_those_who_all
         async with Away(store):
             passed, stopped = await ask(allowed), await ask(denied)
         await until_used(allowed, 2)
-        record = await recorded(allowed, passed.headers["x-request-id"])
+        record = await posted(allowed, passed.headers["x-request-id"])
         metrics = (await allowed.get("/metrics")).text
     spans = gateway.span_tree()
 
@@ -262,7 +272,7 @@ async def test_a_use_whose_tombstone_is_over_is_not_charged_again(tmp_path: Path
         async with Away(store):
             passed = await ask(client)
         await until_used(client, 2)
-        record = await recorded(client, passed.headers["x-request-id"])
+        record = await posted(client, passed.headers["x-request-id"])
     seat = tmp_path / "data" / "emergency" / "seat-1.jsonl"
     uses = [line for line in seat.read_text().splitlines(keepends=True) if line.startswith("[")]
     seat.write_text("".join(uses))

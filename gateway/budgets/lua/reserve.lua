@@ -4,7 +4,7 @@
 --       its current bucket, and its next; last the claim, if there is one
 -- ARGV  1 hold id   2 lease (ms)   3 how long a counter outlives its bucket (ms)   4 fingerprint of the request
 -- ARGV  5 record   6 for how long a server that is new to the org admits nothing (ms)
--- ARGV  7 version of the policies, or ""   8 when they were written (ms)
+-- ARGV  7 version of the policies, or ""   8 their number: the later written, the higher
 -- ARGV  9 JSON {"counters": [{"id", "bound", "enforced", "buckets": [[start, end], [start, end]], "limits": [six],
 --       "trail": how many earlier buckets count with it, "marks": [[dimension, name, limit as text, amount]...]}],
 --       "candidates": [{"central": [six], "high": [six]}],
@@ -20,8 +20,6 @@
 --       | {"stale", newer version} | {"claimed", hold that has the claim, fingerprint of its request}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
-
-local REMEMBER_POLICY_MS = 60000 -- so long after its last use newer policies keep older ones out; then it is a rollback
 
 local hold = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'candidate', 'room', 'counters')
 if hold[1] == 'P' then
@@ -48,9 +46,8 @@ if grace > 0 then
   return { 'grace', grace }
 end
 
-local policy = redis.call('HMGET', KEYS[1], 'policy', 'policy_at', 'policy_seen')
-local newer = policy[1] and policy[1] ~= ARGV[7] and tonumber(ARGV[8]) < tonumber(policy[2])
-if ARGV[7] ~= '' and newer and now - tonumber(policy[3]) < REMEMBER_POLICY_MS then
+local policy = redis.call('HMGET', KEYS[1], 'policy', 'policy_number')
+if ARGV[7] ~= '' and tonumber(ARGV[8]) < tonumber(policy[2] or '0') then
   return { 'stale', policy[1] }
 end
 
@@ -126,9 +123,11 @@ for i, wanted in ipairs(request.counters) do
   end
   write_counter(counter.key, counter, counter.lasts + tonumber(ARGV[3]))
   local marks = {}
-  for m, mark in ipairs(wanted.marks) do
-    marks[m] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':'
-      .. int(counter.before.spent[mark[1]])
+  for _, mark in ipairs(wanted.marks) do
+    local before = counter.before.spent[mark[1]]
+    if before < mark[4] then -- else an earlier bucket of the same window reached it
+      marks[#marks + 1] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':' .. int(before)
+    end
   end
   if #marks > 0 then
     redis.call('HSET', counter.key, 'marks', table.concat(marks, ' '))
@@ -143,7 +142,7 @@ redis.call('HSET', KEYS[2], 'state', 'P', 'sent', '0', 'fingerprint', ARGV[4], '
 redis.call('ZADD', KEYS[3], int(now + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[1], 't', int(now))
 if ARGV[7] ~= '' then
-  redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_at', ARGV[8], 'policy_seen', int(now))
+  redis.call('HSET', KEYS[1], 'policy', ARGV[7], 'policy_number', ARGV[8])
 end
 if claim then
   redis.call('HSET', KEYS[#KEYS], 'hold', ARGV[1], 'fingerprint', claim.fingerprint)

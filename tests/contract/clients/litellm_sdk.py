@@ -23,6 +23,11 @@ def run() -> dict:
         for number, file in enumerate(files):
             file.name = f"{number}.png"
         return {"images": len(litellm.image_edit(image=files, n=2, **to).data)}
+    if operation == "leave":
+        try:
+            litellm.image_generation(timeout=0.5, max_retries=0, **to)
+        except openai.APIError:
+            return {"left": True}
     own = {name: to[name] for name in ("model", "api_base", "api_key")}
     if operation == "respond":
         tool = {"type": "image_generation", "size": "64x64", "quality": "low"}

@@ -44,11 +44,17 @@ def events(stream: object) -> dict:
     return {"events": [event.type for event in stream]}
 
 
+def leave() -> dict:
+    with client.images.generate(**STREAMED) as stream:
+        return {"events": [next(iter(stream)).type]}
+
+
 OPERATIONS = {
     "generate": lambda: {"images": len(client.images.generate(**IMAGE, n=2).data)},
     "edit": lambda: {"images": len(client.images.edit(**IMAGE, image=FILES, mask=FILES[0], n=2).data)},
     "stream": lambda: events(client.images.generate(**STREAMED)),
     "edit-stream": lambda: events(client.images.edit(**STREAMED, image=FILES[0])),
+    "leave": leave,
     "models": lambda: {"models": [one.id for one in client.models.list()]},
     "respond": respond,
     "respond-stream": lambda: events(client.responses.create(**RESPONSE, stream=True)),

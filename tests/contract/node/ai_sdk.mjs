@@ -12,6 +12,13 @@ const png = Buffer.from(
 async function run() {
   const ask = { model: provider.image(model), n: 2, size: "64x64" };
   const prompt = operation === "edit" ? { text: "a cat", images: [png, png] } : "a cat";
+  if (operation === "leave") {
+    const abortSignal = AbortSignal.timeout(500);
+    await generateImage({ ...ask, n: 1, prompt, abortSignal, maxRetries: 0 }).catch((error) => {
+      if (!abortSignal.aborted) throw error;
+    });
+    return { left: true };
+  }
   const { images } = await generateImage({ ...ask, prompt });
   return { images: images.length };
 }

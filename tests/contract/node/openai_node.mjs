@@ -28,6 +28,9 @@ async function run() {
   if (operation === "edit-stream") {
     return types(await client.images.edit({ ...ask, image: await file("one.png"), ...streamed }));
   }
+  if (operation === "leave") {
+    for await (const event of await client.images.generate({ ...ask, ...streamed })) return { events: [event.type] };
+  }
   const tool = { type: "image_generation", size: "64x64", quality: "low", partial_images: 1 };
   const asked = { model, input: "a cat", tools: [tool], max_tool_calls: 1 };
   if (operation === "respond") {

@@ -555,8 +555,8 @@ MUTANTS = (
     Mutant(
         "forgets a settlement that the store did not take",
         f"{LIFE}/settlement.py",
-        "        self._queue[posting.hold] = posting\n",
-        "        return\n",
+        'waits for the ledger: %s", posting.hold, error)\n        self._queue[posting.hold] = posting\n',
+        'waits for the ledger: %s", posting.hold, error)\n        return\n',
         ("tests/lifecycle/test_settlement.py",),
     ),
     Mutant(

@@ -77,8 +77,8 @@ class Ledger:
         `store.connection.connect`: it reads texts and never retries on its own. `archive` is SQL's memory,
         from which a ledger that the store lost is rebuilt; without it such an org stays refused. For
         `grace_ms` after another server took over nothing is admitted, so that every gateway can bring back
-        what that server may lack. While `trouble` gives a reason nothing is admitted, nor is it a store that is
-        away: so it begins with one, before the store was seen.
+        what that server may lack. While `trouble` gives a reason nothing is admitted, and not as from a store
+        that is away: so it is before the store was seen.
         """
         self._redis = redis
         self._call = Breaker(timeout_ms)

@@ -44,7 +44,7 @@ class Uses:
         return hold in self._at
 
     async def begin(self, posting: Posting, allows: Callable[[Seat], bool]) -> bool:
-        """Write a use before it is sent; False when it may not pass: `allows` says so, or the disk is full."""
+        """Write a use before it is sent; False when `allows` says no, or the disk does not take it."""
         async with self._writing:
             try:
                 if self._seat is None:

@@ -436,8 +436,8 @@ MUTANTS = (
     Mutant(
         "has an allowance without having seen the store",
         "gateway/budgets/ledger.py",
-        "            raise LedgerUnavailable(reason)\n        await self._presence.ensure(org)",
-        "            raise LedgerUnavailable(reason, away=True)\n        await self._presence.ensure(org)",
+        "raise LedgerUnavailable(reason, asked=False)",
+        "raise LedgerUnavailable(reason, away=True, asked=False)",
         USES,
         "started_without",
     ),

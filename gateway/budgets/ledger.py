@@ -130,7 +130,7 @@ class Ledger:
         ]
         reason = self._trouble()
         if reason is not None:
-            raise LedgerUnavailable(reason)
+            raise LedgerUnavailable(reason, asked=False)
         await self._presence.ensure(org)
         over = ""
         for _ in range(CLAIM_TRIES):

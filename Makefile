@@ -33,9 +33,14 @@ faults: $(STAMPS)/dev ## kill, freeze, slow down and forget everything on purpos
 mutants: $(STAMPS)/dev ## break the ledger on purpose, line by line, and see that a test notices
 	@$(BIN)/python -m tests.mutants
 
+.PHONY: soak
+soak: $(STAMPS)/dev ## the long runs, about an hour on a quiet machine (ARGS="--minutes 1 --seeds 200" for less)
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: contract
 contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
-	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
+	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) \
+		tests/contract/test_clients.py tests/contract/test_conversations.py tests/contract/test_aimock.py
 
 .PHONY: real-upstream
 real-upstream: $(STAMPS)/dev $(STAMPS)/real-upstream ## put a real, tiny diffusion model on this CPU behind the gateway (2 GB)

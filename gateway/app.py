@@ -87,6 +87,7 @@ logger = logging.getLogger(__name__)
 GC_THRESHOLDS = (50_000, 20, 100)
 SIGNAL_TIMEOUT_S = 15.0
 UNPOSTED, EMERGENCY = "unposted", "emergency"
+STOP_AGAIN_S = 1.0
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -377,9 +378,13 @@ class Running:
             raise StoreError(f"background work has ended: {', '.join(ended)}")
 
     async def _stop_background(self) -> None:
-        for task in self._background.values():
-            task.cancel()
-        await asyncio.gather(*self._background.values(), return_exceptions=True)
+        """Cancels all of it until it has ended: a library that is cancelled while it connects may take that
+        for a failed connection, after which its caller goes on."""
+        running = set(self._background.values())
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)
 
 
 def _store_facts(watch: ServerWatch) -> dict[str, Any]:

@@ -109,6 +109,11 @@ class Telemetry:
         self._carbon = meter.create_counter(
             "ecogate.carbon", unit="gCO2e", description="Carbon charged, use and embodied, central estimate"
         )
+        self._avoided = meter.create_up_down_counter(
+            "ecogate.carbon.avoided",
+            unit="gCO2e",
+            description="Carbon charged less than under another rule of choice, by that rule; may fall",
+        )
         self._refusals = meter.create_counter("ecogate.refusals", description="Requests refused, by code")
         self._unknown_factors = meter.create_counter(
             "ecogate.footprint.warnings", description="Requests priced with a warning"
@@ -234,6 +239,10 @@ class Telemetry:
         self._carbon.add(footprint.carbon_g.central, labels)
         if footprint.warnings:
             self._unknown_factors.add(1, {"model": model, "method": footprint.method})
+
+    def avoided(self, *, model: str, baseline: str, carbon_g: float) -> None:
+        """Counts what a charged request avoided against a baseline; negative where it caused more."""
+        self._avoided.add(carbon_g, {"model": model, "baseline": baseline})
 
     def refused(self, *, route: str, code: str) -> None:
         self._refusals.add(1, {"route": route, "code": code})

@@ -74,6 +74,7 @@ OF_NO_MODULE = {
     "footprint/test_methodology": "docs/methodology.md",
     "lifecycle/test_streams": "lives whose answer is a stream",
     "routing/test_providers": "routing/providers",
+    "images/test_fuzz": "every reader of bodies",
     "test_docs": "docs/reference.md",
     "test_mirror": "this",
     "test_readme": "README.md",

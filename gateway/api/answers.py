@@ -11,7 +11,7 @@ from gateway.identity.subject import Subject
 from gateway.usage.entries import Amounts
 from gateway.usage.pages import StoredEntry, StoredRequest
 from gateway.usage.periods import Period, rfc3339
-from gateway.usage.totals import Sum, UsageRow
+from gateway.usage.totals import Avoided, Sum, UsageRow
 
 UWH_PER_WH = 1_000_000
 UL_PER_ML = 1_000
@@ -24,6 +24,11 @@ UNITS = {
     "carbon_g": "g CO2e, location-based use and embodied",
     "images": "images",
     "cost_usd": "USD that operators pay, by declared prices or by what answers state",
+    "avoided_carbon_g": "g CO2e less than an even spread over the usable deployments; negative where more",
+}
+BASELINES = {
+    "even_spread": "the mean over the deployments that could have been used, at the readings of the moment",
+    "best_fixed": "the deployment that is lowest by yearly factors, at the readings of the moment",
 }
 METHOD = (
     "Sums of what the ledger charged for each request: central estimates, with 90 % bands added up as _range."
@@ -63,9 +68,20 @@ class RangeAnswer(msgspec.Struct, omit_defaults=True):
     low: float | None = None
 
 
+class AvoidedAnswer(msgspec.Struct):
+    """Carbon avoided against a baseline, over the `known_requests` whose records tell; null where none does.
+
+    Negative where the choice made caused more. A comparison, no claim about power plants.
+    """
+
+    carbon_g: float | None
+    known_requests: int
+
+
 class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged.
 
+    `avoided_carbon_g` is against an even spread; `avoided` has every baseline by name.
     `cost_usd` is null where the cost of one of the requests is not known; `unpriced_requests` counts those.
     `retries` are requests that a client sent again by its own count, without an idempotency key.
     """
@@ -85,6 +101,8 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     carbon_g_range: RangeAnswer
     cost_usd: float | None
     unpriced_requests: int
+    avoided_carbon_g: float | None
+    avoided: dict[str, AvoidedAnswer]
     basis: Literal["settled", "estimate", "mixed"] | None = None
 
 
@@ -105,6 +123,7 @@ class UsageAnswer(msgspec.Struct):
     group_by: list[str]
     units: dict[str, str]
     method: str
+    baselines: dict[str, str]
 
 
 class ChargeAnswer(msgspec.Struct):
@@ -188,6 +207,7 @@ def subject_answer(subject: Subject) -> SubjectAnswer:
 
 def usage_item(row: UsageRow, period: Period) -> UsageItem:
     """A row of usage with local times."""
+    avoided = {"even_spread": _avoided(row, row.avoided_even), "best_fixed": _avoided(row, row.avoided_fixed)}
     return UsageItem(
         start=rfc3339(row.start_ms, period.zone),
         end=rfc3339(row.end_ms, period.zone),
@@ -204,6 +224,8 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         carbon_g_range=_range(row.carbon_ug, UG_PER_G),
         cost_usd=None if row.cost_uusd is None else row.cost_uusd / UUSD_PER_USD,
         unpriced_requests=row.unpriced,
+        avoided_carbon_g=avoided["even_spread"].carbon_g,
+        avoided=avoided,
         basis=_basis(row),
     )
 
@@ -295,6 +317,12 @@ def _charge(amounts: Amounts) -> ChargeAnswer:
 
 def _range(total: Sum, scale: int) -> RangeAnswer:
     return RangeAnswer(high=total.high / scale, low=None if total.low is None else total.low / scale)
+
+
+def _avoided(row: UsageRow, avoided: Avoided) -> AvoidedAnswer:
+    """Unknown where requests were counted and no record tells."""
+    unknown = row.requests > 0 and avoided.known == 0
+    return AvoidedAnswer(carbon_g=None if unknown else avoided.ug / UG_PER_G, known_requests=avoided.known)
 
 
 def _basis(row: UsageRow) -> Literal["settled", "estimate", "mixed"] | None:

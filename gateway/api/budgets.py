@@ -51,7 +51,8 @@ class BudgetItem(msgspec.Struct, kw_only=True):
     """One dimension of one budget for one scope; amounts in `unit`. `bound` is the estimate it counts.
 
     `raised` is added to `limit` for a while; `remaining` is what both leave. Where a window has charges whose
-    cost nobody knows, `unpriced` counts them, and `used` and `remaining` of cost are null.
+    cost nobody knows, `unpriced` counts them, and `used` and `remaining` of cost are null. What is
+    `unlimited` is counted and refuses nothing: `limit` and `remaining` are null.
     """
 
     policy: str
@@ -60,7 +61,8 @@ class BudgetItem(msgspec.Struct, kw_only=True):
     window: WindowAnswer
     dimension: str
     unit: str
-    limit: float
+    limit: float | None
+    unlimited: bool
     raised: float
     used: float | None
     held: float
@@ -163,27 +165,28 @@ def _rows(org: str, match: MatchedBudget, balance: Balance) -> list[BudgetItem]:
         timezone=budget.timezone,
     )
 
-    def unpriced(dimension: Dimension) -> int:
-        return balance.unpriced if dimension is Dimension.COST else 0
-
-    return [
-        BudgetItem(
+    def row(dimension: Dimension, limit: int | None) -> BudgetItem:
+        lacks = balance.unpriced if dimension is Dimension.COST else 0
+        used, held = balance.used[dimension], balance.held[dimension]
+        left = None if limit is None or lacks else dimension.shown(max(0, limit - used - held))
+        declared = None if limit is None else budget.limits[dimension]
+        return BudgetItem(
             policy=budget.name,
             org=org,
             scope=shown_scope(match.counter.scope),
             window=window,
             dimension=dimension.value,
             unit=dimension.unit,
-            limit=dimension.shown(budget.limits[dimension]),
-            raised=dimension.shown(limit - budget.limits[dimension]),
-            used=None if (lacks := unpriced(dimension)) else dimension.shown(balance.used[dimension]),
-            held=dimension.shown(balance.held[dimension]),
-            remaining=None
-            if lacks
-            else dimension.shown(max(0, limit - balance.used[dimension] - balance.held[dimension])),
+            limit=None if declared is None else dimension.shown(declared),
+            unlimited=limit is None,
+            raised=dimension.shown((limit or 0) - (declared or 0)),
+            used=None if lacks else dimension.shown(used),
+            held=dimension.shown(held),
+            remaining=left,
             bound=budget.bound,
             mode=budget.mode,
             unpriced=lacks,
         )
-        for dimension, limit in match.counter.limits.items()
-    ]
+
+    limits: dict[Dimension, int | None] = dict.fromkeys(budget.unlimited) | dict(match.counter.limits)
+    return [row(dimension, limits[dimension]) for dimension in Dimension if dimension in limits]

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
 from gateway.api.answers import (
+    BASELINES,
     METHOD,
     UNITS,
     RequestAnswer,
@@ -128,6 +129,7 @@ async def usage_totals(
             group_by=list(question.group_by),
             units=UNITS,
             method=METHOD,
+            baselines=BASELINES,
         )
     )
 

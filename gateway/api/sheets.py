@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 CSV_TYPE = "text/csv; charset=utf-8; header=present"
 QUANTITIES = ("energy_wh", "water_ml", "carbon_g")
+BASELINES = ("even_spread", "best_fixed")
 
 
 def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
@@ -25,9 +26,18 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
     writer = csv.writer(sheet, lineterminator="\r\n")
     counts = ("requests", "refused", "retries", "images")
     figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_low", "_high")]
-    writer.writerow(
-        ["start", "end", *map(cell, group_by), *counts, *figures, "cost_usd", "unpriced_requests", "basis"]
-    )
+    avoided = [f"avoided_{part}_vs_{name}" for name in BASELINES for part in ("carbon_g", "known_requests")]
+    header = [
+        "start",
+        "end",
+        *map(cell, group_by),
+        *counts,
+        *figures,
+        "cost_usd",
+        "unpriced_requests",
+        "basis",
+    ]
+    writer.writerow([*header, *avoided])
     for item in items:
         ranges: list[tuple[float, RangeAnswer]] = [
             (item.energy_wh, item.energy_wh_range),
@@ -43,6 +53,11 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
                 *(figure for value, around in ranges for figure in (value, around.low, around.high)),
                 *(item.cost_usd, item.unpriced_requests),
                 item.basis,
+                *(
+                    figure
+                    for name in BASELINES
+                    for figure in (item.avoided[name].carbon_g, item.avoided[name].known_requests)
+                ),
             ]
         )
     return sheet.getvalue()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from gateway.budgets.policy_file import PolicyFile, limits_of, window_of
+from gateway.budgets.policy_file import PolicyFile, limits_of, unlimited_of, window_of
 from gateway.documents import Document, closest, in_order, read_document
 from gateway.errors import ConfigError, Problem
 from gateway.yaml_tree import shown
@@ -66,7 +66,8 @@ class Budget:
     """Limits in a window, for the requests that match, one counter per distinct value of `per`.
 
     `match` maps an attribute to the values that it may have (`*` is any); an empty one matches every request.
-    `limits` are ledger integers; a dimension without one is not limited. `warn_at` are percentages of limits.
+    `limits` are ledger integers; a dimension without one is not limited, and shown
+    where it is declared `unlimited`. `warn_at` are percentages of limits.
     `downgrade` are the changes by which a request may be made lighter, each on top of those before, and
     `reroute` the deployments that may take it instead. `alerts` are told when a percentage is reached, and of
     the first refusal of a window. `emergency` is there where `on_store_down` is `allow`.
@@ -85,6 +86,7 @@ class Budget:
     on_exceed: tuple[Action, ...]
     on_store_down: Literal["deny", "allow"]
     warn_at: tuple[int, ...] = ()
+    unlimited: tuple[Dimension, ...] = ()
     downgrade: tuple[Mapping[str, str | int], ...] = ()
     reroute: tuple[str, ...] = ()
     alerts: tuple[Webhook, ...] = ()
@@ -198,6 +200,7 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         match=section.match,
         per=tuple(section.per),
         limits=limits_of(section.limits),
+        unlimited=unlimited_of(section.limits),
         window=window_of(section.window, zone),
         timezone=zone,
         bound=section.bound,

@@ -35,6 +35,7 @@ ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "ch
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 LABELS = f"^{LABEL.pattern}$"
 ANYTHING = "*"
+UNLIMITED = "unlimited"
 ONCE: dict[str, JsonValue] = {"uniqueItems": True}
 SOMETHING: dict[str, JsonValue] = {"minProperties": 1}
 Mode = Literal["shadow", "warn", "enforce"]
@@ -70,7 +71,9 @@ _UNITS: dict[Dimension, dict[str, int]] = {
 def _quantity(dimension: Dimension) -> BeforeValidator:
     units = _UNITS[dimension]
 
-    def integer(value: object) -> int:
+    def integer(value: object) -> int | str:
+        if value == UNLIMITED:
+            return UNLIMITED
         match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
         if match is None:
             raise wrong(
@@ -82,11 +85,13 @@ def _quantity(dimension: Dimension) -> BeforeValidator:
             raise wrong(f"{shown(unit)} is not one of {', '.join(units)}{closest(unit, [*units])}")
         return _storable(Fraction(number) * units[unit], f"{number} {unit}")
 
-    text = rf"^[0-9]{{1,30}}(\.[0-9]{{1,30}})? ?({'|'.join(units)})$"
+    text = rf"^(?:[0-9]{{1,30}}(\.[0-9]{{1,30}})? ?({'|'.join(units)})|{UNLIMITED})$"
     return BeforeValidator(integer, json_schema_input_type=Annotated[str, Field(pattern=text)])
 
 
-def _image_count(value: object) -> int:
+def _image_count(value: object) -> int | str:
+    if value == UNLIMITED:
+        return UNLIMITED
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(f"must be a whole number (got {shown(value)})")
     return _storable(Fraction(value), str(value))
@@ -231,14 +236,22 @@ Zone = Annotated[str, AfterValidator(_zone), WithJsonSchema({"type": "string", "
 Count = Annotated[int, Field(ge=0)]
 
 
-class LimitsSection(Section):
-    """At most so much in one window, in ledger integers; None is no limit, 0 allows nothing."""
+Limit = int | Literal["unlimited"] | None
 
-    energy: Annotated[int | None, _quantity(Dimension.ENERGY)] = None
-    water: Annotated[int | None, _quantity(Dimension.WATER)] = None
-    carbon: Annotated[int | None, _quantity(Dimension.CARBON)] = None
-    images: Annotated[int | None, BeforeValidator(_image_count, json_schema_input_type=Count)] = None
-    cost: Annotated[int | None, _quantity(Dimension.COST)] = None
+
+class LimitsSection(Section):
+    """At most so much in one window, in ledger integers; None is no limit, 0 allows nothing.
+
+    `unlimited` is no limit either, but the budget counts it and shows what was used.
+    """
+
+    energy: Annotated[Limit, _quantity(Dimension.ENERGY)] = None
+    water: Annotated[Limit, _quantity(Dimension.WATER)] = None
+    carbon: Annotated[Limit, _quantity(Dimension.CARBON)] = None
+    images: Annotated[
+        Limit, BeforeValidator(_image_count, json_schema_input_type=Count | Literal["unlimited"])
+    ] = None
+    cost: Annotated[Limit, _quantity(Dimension.COST)] = None
 
 
 def _some_limit(limits: LimitsSection) -> LimitsSection:
@@ -476,7 +489,12 @@ class PolicyFile(Section):
 def limits_of(section: LimitsSection) -> dict[Dimension, int]:
     """The limits that a file sets, in the order of `Dimension`."""
     declared: dict[str, Any] = section.model_dump(exclude_none=True)
-    return {dimension: declared[dimension] for dimension in Dimension if dimension in declared}
+    return {d: declared[d] for d in Dimension if declared.get(d, UNLIMITED) != UNLIMITED}
+
+
+def unlimited_of(section: LimitsSection) -> tuple[Dimension, ...]:
+    """What a file counts without a limit."""
+    return tuple(d for d in Dimension if getattr(section, d) == UNLIMITED)
 
 
 def window_of(section: WindowSection, zone: str) -> Window:

@@ -98,7 +98,8 @@ class FormReader:
         boundary = _boundary(content_type)
         self.file_has_begun = False
         self._first, self._last = f"--{boundary}".encode(), f"--{boundary}--".encode()
-        self._head, self._tail = b"", b""
+        self._head, self._tail, self._carried = b"", b"", b""
+        self._behind: bytes | None = None
         self._parser = PushMultipartParser(
             boundary,
             max_header_size=MAX_HEADER_BYTES,
@@ -114,10 +115,9 @@ class FormReader:
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes of the body."""
-        if not chunk or (self._ended and not chunk.strip(b"\r\n")):
+        if not chunk or self._is_behind(chunk):
             return
         self._head += chunk[: len(self._first) - len(self._head)]
-        self._tail = (self._tail + chunk)[-len(self._last) - 2 :]
         if not self._first.startswith(self._head):
             raise _bad("The form must begin with its boundary.")
         try:
@@ -139,17 +139,27 @@ class FormReader:
             self._parser.close()
         except MultipartError:
             raise _bad("The form broke off.") from None
-        if not self._ended:
-            raise _bad("The form goes on behind its last part.")
+        if self._behind is None:
+            raise _bad("The form broke off.")
         return self.form
 
-    @property
-    def _ended(self) -> bool:
-        return self._tail.removesuffix(b"\r\n") == self._last or self._tail[2:] == self._last
+    def _is_behind(self, chunk: bytes) -> bool:
+        """Whether the chunk came after the last boundary, where only the end of that line may stand."""
+        ended = self._behind is not None
+        joined = self._tail + chunk
+        if self._behind is not None:
+            self._behind += chunk
+        elif b"\n" + self._last in joined:
+            self._behind = joined.partition(b"\n" + self._last)[2]
+        self._tail = joined[-len(self._last) :]
+        if self._behind is not None and self._behind not in (b"", b"\r", b"\r\n"):
+            raise _bad("The form goes on behind its last part.")
+        return ended
 
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment, self._start, self._length = segment, self._start + self._length, 0
         self._text.clear()
+        self._carried = b""
         name = segment.name or ""
         _require_plain_head(segment)
         if not NAME.fullmatch(name):
@@ -167,6 +177,10 @@ class FormReader:
 
     def _through(self, chunk: bytes) -> None:
         assert self._segment is not None, "the parser begins a segment first"  # noqa: S101
+        joined = self._carried + chunk
+        if b"\n" + self._first in joined or b"\r" + self._first in joined:
+            raise _bad("The boundary begins a line inside a part, where some readers would end it.")
+        self._carried = joined[-len(self._first) :]
         if self._segment.filename is not None:
             self.form.spool.write(chunk)
             self._length += len(chunk)
@@ -206,7 +220,12 @@ def _boundary(content_type: str) -> str:
 
 def _require_plain_head(segment: MultipartSegment) -> None:
     """A part says once what it is, and in one way."""
+    names = [header.lower() for header, _ in segment.headerlist]
+    if len(names) != len(set(names)):
+        raise _bad("A part has a header twice.")
     for header, value in segment.headerlist:
+        if not value.replace("\t", " ").isprintable():
+            raise _bad("A part has a header with characters that cannot be printed.")
         if header.lower() == "content-transfer-encoding":
             raise _bad("Encoded parts are refused.")
         if header.lower() != "content-disposition":

@@ -130,6 +130,9 @@ class Account:
                 names.failed(span, "queued")
         self._note_waste()
         self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
+        instead = self._plan.ranking.instead
+        for name, carbon_g in (instead.avoided_g(route.footprint, footprint) if instead else {}).items():
+            self._telemetry.avoided(model=ask.request.model, baseline=name, carbon_g=carbon_g)
 
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""

@@ -48,6 +48,12 @@ class Counterfactual:
     def as_json(self) -> dict[str, Any]:
         return {"even_spread": self.even_spread.as_json(), "best_fixed": self.best_fixed.as_json()}
 
+    def avoided_g(self, planned: Footprint, done: Footprint) -> dict[str, float]:
+        """Grams of CO2e avoided, by baseline, by work planned at one footprint that came to another."""
+        scale = done.carbon_g.central / planned.carbon_g.central
+        baselines = {"even_spread": self.even_spread, "best_fixed": self.best_fixed}
+        return {name: one.carbon_g * scale - done.carbon_g.central for name, one in baselines.items()}
+
 
 def counterfactual(usable: Sequence[Candidate], chosen: Footprint) -> Counterfactual:
     """The baselines of a choice among `usable` candidates, of which there is at least one."""

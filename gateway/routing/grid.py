@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.routing.ladder import SHAPE_H, Intensity, from_readings, intensity_at
 from gateway.routing.proof import Proof
-from gateway.routing.rank import leader
+from gateway.routing.seat import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +42,12 @@ class Standing:
     proof: Proof | None = None
     acts: bool = False
     age_h: int | None = None
-    incumbent: str | None = None
+    seat: Seat = field(default_factory=Seat)
+
+    @property
+    def incumbent(self) -> str | None:
+        """The deployment that leads, None before the first refresh."""
+        return None if self.seat.place is None else self.options[self.seat.place].deployment
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ class Grid:
 
     def _refresh(self, standing: Standing, hour: int, min_gain: float) -> None:
         options = standing.options
+        yearly = [option.carbon_g(option.yearly_g_per_kwh) for option in options]
+        best = min(range(len(options)), key=yearly.__getitem__)
         zones = [option.zone for option in options if option.zone is not None and option.zone in self.series]
         known = [self.series[zone].newest for zone in zones]
         newest = min((one for one in known if one is not None), default=None)
@@ -97,9 +104,8 @@ class Grid:
         comparable = self.kind == "average-lifecycle" or all(option.zone in zones for option in options)
         if newest is not None and hour - newest <= SHAPE_H and comparable:
             if standing.proof is None:
-                fixed = [option.carbon_g(option.yearly_g_per_kwh) for option in options]
                 first = min(min(self.series[zone].hours) for zone in zones)
-                standing.proof = Proof(leader(fixed, None, 0.0), first, min_gain)
+                standing.proof = Proof(best, first, min_gain)
             standing.age_h = max(0, hour - newest)
 
             def expected(at: int, age: int) -> list[float]:
@@ -111,14 +117,10 @@ class Grid:
                 return self._costs(options, at, 0)
 
             standing.acts = standing.proof.supports(standing.age_h, newest, expected, turned_out)
-        costs = (
-            self._costs(options, hour, standing.age_h)
-            if standing.acts and standing.age_h is not None
-            else [option.carbon_g(option.yearly_g_per_kwh) for option in options]
-        )
-        names = [option.deployment for option in options]
-        seat = names.index(standing.incumbent) if standing.incumbent in names else None
-        standing.incumbent = names[leader(costs, seat, min_gain)]
+        if standing.acts and standing.age_h is not None:
+            standing.seat.decide(hour, self._costs(options, hour, standing.age_h), min_gain)
+        else:
+            standing.seat.take(best)
 
     def _costs(self, options: Sequence[Option], hour: int, age: int) -> list[float]:
         costs = []

@@ -96,17 +96,20 @@ def intensity_at(
 def from_readings(series: Series, hour: int, age: int) -> float | None:
     """The expected g/kWh of `hour` from readings that end `age` hours before it; None without any.
 
-    The usual value of the hour, plus the last deviation from the usual, faded by its age.
+    The usual value of the hour, plus the last deviation from the usual, faded by its age. Where the last hour
+    is missing, the one before it counts, and so on, up to `BLEND_H` hours back.
     """
     hours = series.hours
-    last = hours.get(hour - age)
-    if last is None:
+    gap = next((gap for gap in range(BLEND_H + 1) if hour - age - gap in hours), None)
+    if gap is None:
         return None
+    asked, age = age, age + gap
+    last = hours[hour - age]
     if age == 0:
         return last
     then, now = _usual(hours, hour - age, 1), _usual(hours, hour, -(-age // 24))
     if then is None or now is None:
-        return last if age <= LIVE_H else None
+        return last if asked <= LIVE_H else None
     deviation = last - then
     carried = deviation
     if age <= LIVE_H:

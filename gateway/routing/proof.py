@@ -2,7 +2,7 @@
 
 For each age that matters, the past is replayed: what would the rule have chosen from what was known that many
 hours before, and what did it then cost against the fixed choice? The older the signal, the more the record
-must show; beyond 12 hours nothing is acted on, because no record of that kind held up on other years. Pure:
+must show; beyond 6 hours nothing is acted on, because no such record held up on other zones and years. Pure:
 it knows costs per hour, not where they come from.
 """
 
@@ -11,16 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.routing.rank import leader
+from gateway.routing.seat import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 WEEK = 7 * 24
-AGES = (1, 2, 6, 12)
+AGES = (1, 2, 6)
 """The ages, in hours, at which records are kept; a signal is judged by the next older one."""
 LIVE_AGE = 2
-NEED = 0.03
+SLACK = 0.002
+"""How much worse than the fixed choice the record of a live signal may be, as a share of its cost: where two
+zones are nearly equal, a few bad hours say nothing about the weeks to come."""
+NEED = 0.1
 """How much better than the fixed choice the record of an older signal must be, as a share of its cost."""
 NEEDED_OVER_WEEKS = (1, 2, 4)
 
@@ -35,7 +38,7 @@ class Account:
     age: int
     fixed: int
     next_hour: int
-    incumbent: int
+    seat: Seat
     silent: int = 0
     ahead: list[float] = field(default_factory=lambda: [0.0])
     spent: list[float] = field(default_factory=lambda: [0.0])
@@ -58,9 +61,10 @@ class Account:
             self.silent = 0
             costs = expected(hour, self.age)
             if costs is not None:
-                self.incumbent = leader(costs, self.incumbent, min_gain)
+                self.seat.decide(hour, costs, min_gain)
+            leader = self.fixed if self.seat.place is None else self.seat.place
             fixed = turned_out[self.fixed]
-            self.ahead.append(self.ahead[-1] + turned_out[self.incumbent] - fixed)
+            self.ahead.append(self.ahead[-1] + turned_out[leader] - fixed)
             self.spent.append(self.spent[-1] + fixed)
         self.next_hour = max(self.next_hour, until + 1)
 
@@ -97,10 +101,11 @@ class Proof:
             return False
         account = self.accounts.get(judged)
         if account is None:
-            account = self.accounts[judged] = Account(judged, self.fixed, self.first_hour, self.fixed)
+            account = Account(judged, self.fixed, self.first_hour, Seat(self.fixed))
+            self.accounts[judged] = account
         account.learn(newest, expected, actual, self.min_gain)
         if judged <= LIVE_AGE:
-            return account.better_by(0.0, 4 * WEEK)
-        return account.known >= WEEK and all(
+            return account.better_by(-SLACK, 4 * WEEK)
+        return account.known >= 4 * WEEK and all(
             account.better_by(NEED, weeks * WEEK) for weeks in NEEDED_OVER_WEEKS
         )

@@ -14,6 +14,7 @@ from gateway.routing.ladder import from_readings
 from gateway.routing.proof import Proof
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import KEPT_HOURS, SECONDS_PER_HOUR, Series
+from gateway.routing.seat import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,7 @@ class Policy:
     age_s: float
     outage: Outage | None
     proof: Proof
-    incumbent: str | None = None
+    seat: Seat = field(default_factory=Seat)
     switches: int = 0
     acted_hours: int = 0
     hours: int = 0
@@ -122,18 +123,21 @@ class Policy:
             and known is not None
             and self.proof.supports(age, known, self._expected, self._turned_out)
         )
-        candidates = [
-            self._candidate(place, hour, age, acts=acts) for place in range(len(self.costs.options))
-        ]
-        ranking = rank(candidates, self.costs.rules, incumbent=self.incumbent)
-        usable = [route.deployment.id for route in ranking.routes if not route.rejected]
-        if usable and usable[0] != self.incumbent:
-            self.switches += self.incumbent is not None
-            self.incumbent = usable[0]
+        before = self.seat.place
+        expected = self._expected(hour, age) if acts and age is not None else None
+        if expected is not None:
+            self.seat.decide(hour, expected, self.costs.rules.min_gain)
+        else:
+            self.seat.take(self.proof.fixed)
+        options = self.costs.options
+        candidates = [self._candidate(place, hour, age, acts=acts) for place in range(len(options))]
+        leads = None if self.seat.place is None else options[self.seat.place].deployment.id
+        ranking = rank(candidates, self.costs.rules, incumbent=leads)
+        self.switches += before is not None and before != self.seat.place
         self.hours += 1
         self.acted_hours += acts
-        places = {option.deployment.id: place for place, option in enumerate(self.costs.options)}
-        return [places[one] for one in usable]
+        places = {option.deployment.id: place for place, option in enumerate(options)}
+        return [places[route.deployment.id] for route in ranking.routes if not route.rejected]
 
     def _candidate(self, place: int, hour: int, age: int | None, *, acts: bool) -> Candidate:
         option = self.costs.options[place]
@@ -167,12 +171,15 @@ class Policy:
         )
 
     def _newest_known(self, newest: int) -> int | None:
-        """The last hour that every zone has a reading for, `STALE_H` hours back at most."""
-        series = list(self.carbon.values())
-        for hour in range(newest, newest - STALE_H - 1, -1):
-            if series and all(hour in one.hours for one in series):
-                return hour
-        return None
+        """The last hour that every zone's readings reach, `STALE_H` hours back at most."""
+        known = [self._last(one, newest) for one in self.carbon.values()]
+        found = [hour for hour in known if hour is not None]
+        return min(found) if found and len(found) == len(known) else None
+
+    @staticmethod
+    def _last(series: Series, newest: int) -> int | None:
+        hours = series.hours
+        return next((hour for hour in range(newest, newest - STALE_H - 1, -1) if hour in hours), None)
 
 
 def policy(

@@ -17,17 +17,21 @@ from gateway.upstreams.deployment_file import load_deployments
 from gateway.upstreams.rules import Objective, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from gateway.routing.signal_file import Trace
+    from gateway.simulation.options import Option
     from gateway.simulation.replay import Outcome
+    from gateway.simulation.traces import Arrival
 
 MARGIN_S = 3600
 """Requests this far outside the trace are served at its first or last hour; others are refused."""
 NOTES = (
     "Per-image attribution with average intensities; no claim about which power plants ran.",
     "Deferrable images are served on arrival by every strategy: this version does not defer.",
-    "The policy's capacity is taken as shared exactly by all gateways; this version counts it per process.",
+    "The policy's capacity is shared exactly by all gateways, as leases in Redis are; one request, one slot.",
+    "Water follows the trace; a running gateway reads carbon signals and takes water from yearly factors.",
 )
 
 
@@ -49,6 +53,18 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class World:
+    """A model group with its traffic, the grid as it turned out and, with `history`, as it was before."""
+
+    model: str
+    rules: Rules
+    options: Sequence[Option]
+    trace: Trace
+    history: Trace | None
+    arrivals: Sequence[Arrival]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The outcomes by strategy, and what they rest on."""
 
@@ -66,9 +82,9 @@ class Result:
         return 1 - self.strategies[strategy].gco2 / before if before else None
 
     def share_of_optimum(self) -> float | None:
-        """How much of what hindsight saves against an even spread the policy saves (carbon)."""
-        even, best = self.strategies["even"].gco2, self.strategies["optimum"].gco2
-        return (even - self.strategies["policy"].gco2) / (even - best) if even > best else None
+        """How much of what hindsight saves against an even spread the policy saves, by the objective."""
+        even, best = self.strategies["even"].score, self.strategies["optimum"].score
+        return (even - self.strategies["policy"].score) / (even - best) if even > best else None
 
     def as_json(self) -> dict[str, Any]:
         images = self.strategies["policy"].images
@@ -125,35 +141,48 @@ def run(question: Question) -> Result:
         raise ConfigError([Problem(file, 1, 1, f"no deployment offers {model}")])
     rules = _rules(deployed.rules, question.objective)
     options = options_for(file, group, model, trace, rules=rules, factors=factors)
-    # The options are those that the hard limits leave, for every strategy; the rest of the rules still rules.
-    within = replace(rules, residency=(), usd_per_image=None, unknown_region="mix")
-    costs = Costs(
-        options, within, Actual.of(trace.carbon), Actual.of(trace.water), means_of(options, history)
-    )
     first = min(min(hours) for hours in trace.carbon.values()) * SECONDS_PER_HOUR
     last = (max(max(hours) for hours in trace.carbon.values()) + 1) * SECONDS_PER_HOUR
     outside = sum(not first - MARGIN_S <= arrival.at < last + MARGIN_S for arrival in arrivals)
     if outside:
         message = f"{outside} requests are outside the time of the signals"
         raise ConfigError([Problem(str(question.requests), 1, 1, message)])
-    ours = policy(
-        costs,
-        trace,
-        history,
-        age_s=question.signal_age_h * SECONDS_PER_HOUR,
+    return simulated(
+        World(model, rules, options, trace, history, arrivals),
+        age_h=question.signal_age_h,
         outage=_outage(question.outage),
+        gateways=question.gateways,
+        seconds_per_image=question.seconds_per_image,
+        capacity=question.capacity,
     )
-    capacities = [question.capacity or option.deployment.concurrency for option in options]
+
+
+def simulated(
+    world: World,
+    *,
+    age_h: float,
+    outage: Outage | None = None,
+    gateways: int = 1,
+    seconds_per_image: float = 12.0,
+    capacity: int | None = None,
+) -> Result:
+    """What each strategy makes of a world."""
+    # The options are those that the hard limits leave, for every strategy; the rest of the rules still rules.
+    rules = replace(world.rules, residency=(), usd_per_image=None, unknown_region="mix")
+    options, trace, arrivals = world.options, world.trace, world.arrivals
+    carbon, water = Actual.of(trace.carbon), Actual.of(trace.water)
+    costs = Costs(options, rules, carbon, water, means_of(options, world.history))
+    ours = policy(costs, trace, world.history, age_s=age_h * SECONDS_PER_HOUR, outage=outage)
     outcomes = replay_all(
         costs,
         ours,
         arrivals,
-        gateways=question.gateways,
-        seconds_per_image=question.seconds_per_image,
-        capacities=capacities,
+        gateways=gateways,
+        seconds_per_image=seconds_per_image,
+        capacities=[capacity or option.deployment.concurrency for option in options],
     )
     return Result(
-        model=model,
+        model=world.model,
         objective=rules.objective,
         min_gain=rules.min_gain,
         requests=len(arrivals),

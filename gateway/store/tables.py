@@ -109,7 +109,8 @@ journal_rejects = Table(
 # One row per request: amounts summed over its journal entries, what its newest record says, the time of its
 # first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
 # `*_low_*` is null where the record's footprint says nothing about a lower bound, `cost_uusd` where nobody
-# knows what the request cost.
+# knows what the request cost, `avoided_*` (against an even spread and against the best fixed choice) where
+# the record does not tell.
 requests = Table(
     "requests",
     metadata,
@@ -139,6 +140,8 @@ requests = Table(
     Column("water_high_ul", BigInteger, nullable=False),
     Column("carbon_high_ug", BigInteger, nullable=False),
     Column("cost_uusd", BigInteger),
+    Column("avoided_even_ug", BigInteger),
+    Column("avoided_fixed_ug", BigInteger),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
     Column("retry_of", Text),
@@ -151,6 +154,56 @@ requests = Table(
     Index(None, "org", "team", "at_ms"),
     Index(None, "org", "user", "at_ms"),
     Index(None, "org", "key", "at_ms"),
+)
+
+# `requests` summed up by hour (its start, UTC) and by what usage is mostly asked by. An attribute that a
+# request lacks is the empty text here, since it is part of the key. `*_lows` and `*_known` count the requests
+# whose lower bound and whose avoided carbon are known.
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("team", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("deployment", Text, primary_key=True),
+    Column("zone", Text, primary_key=True),
+    Column("route", Text, primary_key=True),
+    Column("decision", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("settled", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("energy_uwh", BigInteger, nullable=False),
+    Column("water_ul", BigInteger, nullable=False),
+    Column("carbon_ug", BigInteger, nullable=False),
+    Column("energy_low_uwh", BigInteger, nullable=False),
+    Column("water_low_ul", BigInteger, nullable=False),
+    Column("carbon_low_ug", BigInteger, nullable=False),
+    Column("energy_high_uwh", BigInteger, nullable=False),
+    Column("water_high_ul", BigInteger, nullable=False),
+    Column("carbon_high_ug", BigInteger, nullable=False),
+    Column("energy_lows", BigInteger, nullable=False),
+    Column("water_lows", BigInteger, nullable=False),
+    Column("carbon_lows", BigInteger, nullable=False),
+    Column("cost_uusd", BigInteger, nullable=False),
+    Column("priced", BigInteger, nullable=False),
+    Column("avoided_even_ug", BigInteger, nullable=False),
+    Column("avoided_fixed_ug", BigInteger, nullable=False),
+    Column("avoided_even_known", BigInteger, nullable=False),
+    Column("avoided_fixed_known", BigInteger, nullable=False),
+    Index(None, "hour_ms"),
+)
+
+# Raises and resets of budgets, each as it was journaled last (`raise` as JSON).
+grants = Table(
+    "grants",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("raise", Text, nullable=False),
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.

@@ -14,7 +14,7 @@ from gateway.store.tables import requests
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Table
 
 ATTRIBUTES = ("org", "team", "user", "key", "model", "deployment", "zone", "route", "decision")
 LABEL = "label."
@@ -48,17 +48,17 @@ def checked_filters(values: Mapping[str, str | None]) -> dict[str, str]:
     return given
 
 
-def conditions(filters: Mapping[str, str]) -> list[ColumnElement[bool]]:
-    """For the WHERE of a query on `requests`."""
-    return [requests.c[name] == value for name, value in filters.items()]
+def conditions(filters: Mapping[str, str], table: Table = requests) -> list[ColumnElement[bool]]:
+    """For the WHERE of a query on a table."""
+    return [table.c[name] == value for name, value in filters.items()]
 
 
-def group_column(name: str) -> ColumnElement[str | None]:
+def group_column(name: str, table: Table = requests) -> ColumnElement[str | None]:
     """The column, or the part of one, that a checked name stands for."""
     if name.startswith(LABEL):
-        label: ColumnElement[str | None] = requests.c.labels[name.removeprefix(LABEL)].as_string()
+        label: ColumnElement[str | None] = table.c.labels[name.removeprefix(LABEL)].as_string()
         return label
-    return requests.c[name]
+    return table.c[name]
 
 
 def storable(text: str) -> bool:

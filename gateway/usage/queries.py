@@ -40,7 +40,7 @@ class UsageQueries:
 
         Without groups, window `total` is always one row. Raises `InvalidRequest` for more than `max_rows`.
         """
-        query = statement(question, Visibility.of(subject).conditions()).limit(self._max_rows + 1)
+        query = statement(question, Visibility.of(subject)).limit(self._max_rows + 1)
         async with self._database.reading() as connection:
             found = (await connection.execute(query)).mappings().all()
         if len(found) > self._max_rows:

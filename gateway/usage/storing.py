@@ -1,8 +1,9 @@
 """Journal entries into SQL: each counted once, in one transaction with the request that it belongs to.
 
-Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, at every
-commit, whatever was delivered twice or posted to two servers of the store (`endings`, `turns`). Knows how a
-request's row follows from its entries; it does not know where the entries come from.
+Invariant: the amounts of a row of `requests` are the sum over the entries in `journal` with its id, and those
+of a cell of `usage_hours` the sum over its requests, at every commit, whatever was delivered twice or posted
+to two servers of the store (`endings`, `turns`). Knows how a request's row follows from its entries; it does
+not know where the entries come from.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from gateway.store.tables import journal, journal_rejects, postings, requests
+from gateway.usage.avoided import avoided_ug
 from gateway.usage.endings import Ended
 from gateway.usage.entries import JOURNAL, Amounts
 from gateway.usage.record import Record, decode
+from gateway.usage.rollup import move
 from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
@@ -71,16 +74,18 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
         posted = [row for entry in fresh for row in _posting_rows(entry)]
         if posted:
             await connection.execute(postings.insert(), posted)
-        known = await _requests(connection, org, {entry.request_id for entry in fresh})
+        before = await _stored(connection, org, {entry.request_id for entry in fresh})
+        known = {row.id: _request(row) for row in before}
         for entry in fresh:
-            before = known.get(entry.request_id)
-            known[entry.request_id] = _first(entry) if before is None else before.with_entry(entry)
+            so_far = known.get(entry.request_id)
+            known[entry.request_id] = _first(entry) if so_far is None else so_far.with_entry(entry)
         rows = [_request_row(request) for request in known.values()]
         insert = database.insert(requests)
         changed = {name: insert.excluded[name] for name in rows[0] if name not in {"org", "id"}}
         await connection.execute(
             insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
         )
+        await move(database, connection, [row._asdict() for row in before], rows)
     return len(fresh)
 
 
@@ -171,9 +176,10 @@ async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Ent
     return counting
 
 
-async def _requests(connection: AsyncConnection, org: str, ids: set[str]) -> dict[str, Request]:
+async def _stored(connection: AsyncConnection, org: str, ids: set[str]) -> Sequence[Row[Any]]:
     query = with_record().where(requests.c.org == org, requests.c.id.in_(ids))
-    return {row.id: _request(row) for row in await connection.execute(query)}
+    rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+    return rows
 
 
 def _first(entry: Entry) -> Request:
@@ -229,6 +235,8 @@ def _request_row(request: Request) -> dict[str, Any]:
         "water_high_ul": high.water_ul,
         "carbon_high_ug": high.carbon_ug,
         "cost_uusd": None if central.unpriced else central.cost_uusd,
+        "avoided_even_ug": avoided_ug(record, "even_spread", central.carbon_ug),
+        "avoided_fixed_ug": avoided_ug(record, "best_fixed", central.carbon_ug),
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
         "retry_of": record.retry_of,

@@ -9,23 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, and_, case, func, literal, or_, select
+from sqlalchemy import BigInteger, case, func, literal, select, union_all
 
-from gateway.store.tables import requests
+from gateway.store.tables import requests, usage_hours
 from gateway.usage.filters import conditions, group_column
 from gateway.usage.periods import DAY_MS, DAYS_PER_WEEK, HOUR_MS, MONDAY, bounds, month_starts, offsets
+from gateway.usage.rollup import KEYS, SUMS, contributions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Select, Table
 
     from gateway.usage.periods import Period, Window
+    from gateway.usage.visibility import Visibility
 
 QUANTITIES = {
-    "energy_uwh": ("energy_low_uwh", "energy_uwh", "energy_high_uwh"),
-    "water_ul": ("water_low_ul", "water_ul", "water_high_ul"),
-    "carbon_ug": ("carbon_low_ug", "carbon_ug", "carbon_high_ug"),
+    "energy_uwh": ("energy_low_uwh", "energy_uwh", "energy_high_uwh", "energy_lows"),
+    "water_ul": ("water_low_ul", "water_ul", "water_high_ul", "water_lows"),
+    "carbon_ug": ("carbon_low_ug", "carbon_ug", "carbon_high_ug", "carbon_lows"),
 }
 
 
@@ -46,6 +48,14 @@ class Sum:
     low: int | None
     central: int
     high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Avoided:
+    """Carbon avoided against a baseline in ugCO2e, over the `known` requests whose records tell."""
+
+    ug: int
+    known: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,81 +81,95 @@ class UsageRow:
     carbon_ug: Sum
     cost_uusd: int | None
     unpriced: int
+    avoided_even: Avoided
+    avoided_fixed: Avoided
 
 
-def statement(question: UsageQuestion, visible: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """The query that answers a question, over the requests that are visible."""
-    counted = [requests.c[name] for columns in QUANTITIES.values() for name in columns]
-    groups = {f"group_{n}": group_column(name) for n, name in enumerate(question.group_by)}
+def statement(question: UsageQuestion, visible: Visibility) -> Select[Any]:
+    """The query that answers a question, over the requests that are visible.
+
+    Whole hours come from the sums by the hour where these can tell, the rest from the requests themselves.
+    """
     # Computed in a subquery, since PostgreSQL does not see that two expressions with parameters are one.
-    rows = (
-        select(
-            _bucket_number(question).label("bucket"),
-            *(column.label(name) for name, column in groups.items()),
-            *(requests.c.decision, requests.c.basis, requests.c.retry_of),
-            *(requests.c.images, requests.c.cost_uusd, *counted),
-        )
-        .where(
-            *visible,
-            *conditions(question.filters),
-            requests.c.at_ms >= question.period.start_ms,
-            requests.c.at_ms < question.period.end_ms,
-        )
-        .subquery()
-    )
-    took = or_(rows.c.images != 0, rows.c.energy_uwh != 0)
+    parts = [
+        _part(question, visible, table, start_ms, end_ms)
+        for table, start_ms, end_ms in _sources(question, visible)
+    ]
+    rows = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
+    groups = [f"group_{n}" for n in range(len(question.group_by))]
     by = [rows.c[name] for name in (*([] if question.window == "total" else ["bucket"]), *groups)]
-    query = select(
-        *by,
-        func.count().label("requests"),
-        _count(rows.c.decision == "deny").label("refused"),
-        func.count(rows.c.retry_of).label("retries"),
-        _count(and_(took, rows.c.basis == "settled")).label("settled"),
-        _count(and_(took, rows.c.basis != "settled")).label("estimated"),
-        func.sum(rows.c.images).label("images"),
-        func.sum(rows.c.cost_uusd).label("cost_uusd"),
-        func.count(rows.c.cost_uusd).label("priced"),
-        *(func.sum(rows.c[column.name]).label(column.name) for column in counted),
-        *(func.count(rows.c[low]).label(f"{name}_lows") for name, (low, _, _) in QUANTITIES.items()),
+    sums = [func.sum(rows.c[name]).label(name) for name in (*SUMS, "refused")]
+    # A cell that every request has left is still there, with sums of 0.
+    return select(*by, *sums).group_by(*by).having(func.sum(rows.c.requests) > 0) if by else select(*sums)
+
+
+def _sources(question: UsageQuestion, visible: Visibility) -> list[tuple[Table, int, int]]:
+    """Which table answers for which stretch of the period."""
+    within = question.period
+    start, end = -(-within.start_ms // HOUR_MS) * HOUR_MS, within.end_ms // HOUR_MS * HOUR_MS
+    named = {*question.group_by, *question.filters, *visible.named()}
+    whole = question.window == "total" or all(one.ms % HOUR_MS == 0 for one in offsets(within))
+    # An attribute that is not there is an empty text in the sums, so nobody may ask for an empty text.
+    if start >= end or not named <= set(KEYS) or not whole or "" in question.filters.values():
+        return [(requests, within.start_ms, within.end_ms)]
+    edges = [(requests, within.start_ms, start), (requests, end, within.end_ms)]
+    return [(usage_hours, start, end), *(edge for edge in edges if edge[1] < edge[2])]
+
+
+def _part(
+    question: UsageQuestion, visible: Visibility, table: Table, start_ms: int, end_ms: int
+) -> Select[Any]:
+    """What one table has to add: a number of the bucket, the groups and the sums."""
+    by_hour = table is usage_hours
+    at_ms = usage_hours.c.hour_ms if by_hour else requests.c.at_ms
+    groups = {f"group_{n}": group_column(name, table) for n, name in enumerate(question.group_by)}
+    sums = {name: usage_hours.c[name] for name in SUMS} if by_hour else contributions()
+    refused = case((table.c.decision == "deny", sums["requests"]), else_=0)
+    return select(
+        _bucket_number(question, at_ms).label("bucket"),
+        *((func.nullif(column, "") if by_hour else column).label(name) for name, column in groups.items()),
+        *(column.label(name) for name, column in sums.items()),
+        refused.label("refused"),
+    ).where(
+        *visible.conditions(table),
+        *conditions(question.filters, table),
+        at_ms >= start_ms,
+        at_ms < end_ms,
     )
-    return query.group_by(*by) if by else query
 
 
 def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
     """One row of the statement's answer."""
     start_ms, end_ms = bounds(int(row.get("bucket", 0)), question.window, question.period)
-    count = int(row["requests"])
+    number = {name: int(row[name] or 0) for name in (*SUMS, "refused")}
+    count = number["requests"]
     sums = {
         name: Sum(
-            low=int(row[low] or 0) if int(row[f"{name}_lows"]) == count else None,
-            central=int(row[central] or 0),
-            high=int(row[high] or 0),
+            low=number[low] if number[lows] == count else None, central=number[central], high=number[high]
         )
-        for name, (low, central, high) in QUANTITIES.items()
+        for name, (low, central, high, lows) in QUANTITIES.items()
     }
     return UsageRow(
         start_ms=start_ms,
         end_ms=end_ms,
         group={name: row[f"group_{n}"] for n, name in enumerate(question.group_by)},
         requests=count,
-        refused=int(row["refused"] or 0),
-        retries=int(row["retries"]),
-        settled=int(row["settled"] or 0),
-        estimated=int(row["estimated"] or 0),
-        images=int(row["images"] or 0),
-        cost_uusd=int(row["cost_uusd"] or 0) if int(row["priced"]) == count else None,
-        unpriced=count - int(row["priced"]),
+        refused=number["refused"],
+        retries=number["retries"],
+        settled=number["settled"],
+        estimated=number["estimated"],
+        images=number["images"],
+        cost_uusd=number["cost_uusd"] if number["priced"] == count else None,
+        unpriced=count - number["priced"],
+        avoided_even=Avoided(number["avoided_even_ug"], number["avoided_even_known"]),
+        avoided_fixed=Avoided(number["avoided_fixed_ug"], number["avoided_fixed_known"]),
         **sums,
     )
 
 
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.sum(case((condition, 1), else_=0))
-
-
-def _bucket_number(question: UsageQuestion) -> ColumnElement[int]:
+def _bucket_number(question: UsageQuestion, at_ms: ColumnElement[int]) -> ColumnElement[int]:
     """A number per bucket, growing with time; `periods.bounds` knows what it stands for."""
-    at_ms, within = requests.c.at_ms, question.period
+    within = question.period
     if question.window == "total":
         return literal(0)
     if question.window == "month":

@@ -13,7 +13,7 @@ from gateway.identity.subject import Role
 from gateway.store.tables import requests
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Table
 
     from gateway.identity.subject import Subject
 
@@ -46,10 +46,14 @@ class Visibility:
             case _:
                 return cls(org=subject.org, key=subject.key)
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """For the WHERE of every query on `requests`."""
+    def named(self) -> dict[str, str]:
+        """The attributes that requests must have, with their values."""
         wanted = (("org", self.org), ("team", self.team), ("user", self.user), ("key", self.key))
-        return [requests.c[name] == value for name, value in wanted if value is not None]
+        return {name: value for name, value in wanted if value is not None}
+
+    def conditions(self, table: Table = requests) -> list[ColumnElement[bool]]:
+        """For the WHERE of every query on `requests`, or on another table with its attributes."""
+        return [table.c[name] == value for name, value in self.named().items()]
 
     def __contains__(self, subject: Subject) -> bool:
         """Whether the requests of this subject are among them."""

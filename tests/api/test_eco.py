@@ -15,6 +15,7 @@ from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.api.eco_side import ASKED, open_eco_side
 from tests.usage.journals import append, record, refuse
+from tests.usage.test_avoided import INSTEAD, PLANNED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,14 +104,35 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
             "carbon_g_range": {"low": 0.5, "high": 2.0},
             "cost_usd": 0.08,
             "unpriced_requests": 0,
+            "avoided_carbon_g": None,
+            "avoided": {
+                "even_spread": {"carbon_g": None, "known_requests": 0},
+                "best_fixed": {"carbon_g": None, "known_requests": 0},
+            },
             "basis": "settled",
         }
     ]
+    assert set(answer["baselines"]) == set(answer["data"][0]["avoided"])
     assert answer["units"]["water_ml"].startswith("mL")
     assert answer["period"] == {
         "start": "2000-01-01T00:00:00Z",
         "end": "2100-01-01T00:00:00Z",
         "timezone": "UTC",
+    }
+
+
+async def test_what_was_avoided_is_told_by_baseline_and_may_be_negative(eco: EcoSide) -> None:
+    told = record(id="req_told", team="routed", candidates=PLANNED, routing=INSTEAD)
+    await append(eco.redis, told)
+    await append(eco.redis, record(id="req_untold", team="routed"))
+    await JournalConsumer(eco.redis, eco.database).drain_once()
+
+    [row] = await eco.rows("owner", "/eco/v1/usage", **EVERYTHING, team="routed")
+
+    assert row["avoided_carbon_g"] == 4.0
+    assert row["avoided"] == {
+        "even_spread": {"carbon_g": 4.0, "known_requests": 1},
+        "best_fixed": {"carbon_g": -0.5, "known_requests": 1},
     }
 
 
@@ -121,6 +143,7 @@ async def test_a_total_of_nothing_is_one_row_and_a_day_of_nothing_is_none(eco: E
     assert (row["requests"], row["energy_wh"]) == (0, 0.0)
     assert row["start"].endswith("-01T00:00:00+09:00")
     assert "basis" not in row
+    assert row["avoided_carbon_g"] == 0.0
     assert days == []
 
 
@@ -139,6 +162,10 @@ async def test_usage_can_be_had_as_csv(eco: EcoSide) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert rows[0]["model"] == "'=HYPERLINK(1)"
+    assert (rows[0]["avoided_carbon_g_vs_even_spread"], rows[0]["avoided_known_requests_vs_best_fixed"]) == (
+        "",
+        "0",
+    )
     assert (rows[0]["team"], rows[0]["energy_wh_low"], rows[0]["energy_wh"]) == ("", "", "2.0")
     assert {row["team"] for row in rows} == {"", "design", "film"}
 

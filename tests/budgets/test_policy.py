@@ -107,8 +107,10 @@ def test_units_become_exact_ledger_integers(tmp_path: Path) -> None:
         [1, 1, 1, None, 1],
         [2_500_000_000, 250_000, 1_500_000, None, 50_000_000],
         [3_000_000_000_000, 4_000_000_000, MAX_STORED, MAX_STORED, MAX_STORED],
+        [None, None, None, None, 1_000_000],
         [0, 0, 0, 0, 0],
     ]
+    assert [budget.unlimited for budget in budgets[3:]] == [(Dimension.ENERGY, Dimension.IMAGES), ()]
 
 
 def test_windows_say_where_they_start(tmp_path: Path) -> None:

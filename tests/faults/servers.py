@@ -41,6 +41,7 @@ class Server:
     directory: Path
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     process: asyncio.subprocess.Process | None = None
 
@@ -55,6 +56,7 @@ class Server:
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
+                *self.inside,
                 str(find_server()),
                 *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)),
                 *("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"),
@@ -78,9 +80,16 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def server_running(
-    directory: Path, *options: str, environment: Mapping[str, str] | None = None
+    directory: Path,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+    tmpfs_mb: int | None = None,
 ) -> AsyncIterator[Server]:
+    """With `tmpfs_mb` its directory is a file system of that size, which it alone sees."""
     server = Server(directory, options, environment or {})
+    if tmpfs_mb is not None:
+        mount = f'mount -t tmpfs -o size={tmpfs_mb}m none "$0" && exec "$@"'
+        server.inside = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(directory))
     await server.start()
     try:
         yield server

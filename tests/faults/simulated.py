@@ -507,4 +507,8 @@ def main(seeds: list[int], show: Callable[[str], Any] = print) -> None:
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]])
+    first, *rest = sys.argv[1:]
+    if first == "--from":
+        main(list(range(int(rest[0]), int(rest[2]))), show=lambda _: None)
+    else:
+        main([int(first), *map(int, rest)])

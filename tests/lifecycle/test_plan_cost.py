@@ -122,3 +122,29 @@ async def test_an_answer_that_states_its_cost_is_settled_at_that(
 
         record = await recorded(client, answer.headers["x-request-id"])
     assert record["charge"]["cost_usd"] == 0.04
+
+
+async def test_what_is_unlimited_is_counted_and_shown_and_refuses_nothing(
+    tmp_path: Path, redis_url: str
+) -> None:
+    counted = budget(limits={"images": "unlimited", "cost": "unlimited", "energy": "1 kWh"})
+    async with gateway_running(tmp_path, redis_url, budgets=[counted], zones=ONE_ZONE) as gateway:
+        client = await gateway.member()
+
+        answer = await client.post(GENERATIONS, json=ASK | {"n": 2})
+
+        rows = await budgets_of(client)
+        raising = {"policy": "design-month", "scope": {"team": "design"}, "reason": "why", "org": "acme"}
+        raised = await gateway.admin.post("/eco/v1/raises", json=raising | {"amounts": {"images": 1}})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["ecogate-budget-remaining"].startswith("design-month;energy=")
+    images, cost = rows["images"], rows["cost"]
+    assert (images["limit"], images["unlimited"], images["used"], images["remaining"]) == (
+        None,
+        True,
+        2,
+        None,
+    )
+    assert (cost["limit"], cost["unlimited"], cost["used"], cost["unpriced"]) == (None, True, None, 1)
+    assert (rows["energy"]["limit"], rows["energy"]["unlimited"]) == (1000, False)
+    assert (raised.status_code, raised.json()["error"]["param"]) == (400, "amounts")

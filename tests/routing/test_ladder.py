@@ -93,6 +93,15 @@ def test_a_first_reading_without_a_past_is_used_while_live_only() -> None:
     assert at(NOW + 3, young).quality == "yearly"
 
 
+def test_a_missing_hour_is_bridged_by_the_one_before_it() -> None:
+    gappy = Series("GB", hours={NOW - 4: 100.0, NOW - 3: 120.0, NOW: 130.0})
+
+    assert from_readings(gappy, NOW, 1) == 120.0
+    assert from_readings(gappy, NOW, 2) == 120.0
+    assert from_readings(gappy, NOW, 3) is None
+    assert from_readings(Series("GB", hours={NOW - 20: 100.0}), NOW, 1) is None
+
+
 def test_a_value_far_off_the_usual_is_distrusted() -> None:
     broken = Series("GB", hours={NOW: 1400.0}, newest=NOW)
 

@@ -167,6 +167,11 @@ def test_the_counterfactuals_of_a_choice_may_be_negative() -> None:
     assert ranking.instead.best_fixed.avoided_carbon_g < 0
     assert ranking.instead.even_spread.avoided_carbon_g < 0
     spread, chosen = ranking.instead.even_spread, ranking.routes[0].footprint
+    planned = ranking.routes[0].footprint
+    assert ranking.instead.avoided_g(planned, planned) == {
+        "even_spread": spread.avoided_carbon_g,
+        "best_fixed": ranking.instead.best_fixed.avoided_carbon_g,
+    }
     assert spread.avoided_carbon_g == spread.carbon_g - chosen.carbon_g.central
 
 

@@ -164,6 +164,24 @@ async def test_sums_are_exact_and_an_unknown_lower_bound_is_unknown_for_the_sum(
     assert (row.settled, row.estimated, row.images) == (2, 1, 6)
 
 
+async def test_sums_by_the_hour_and_the_edges_of_a_period_are_the_sums_over_requests(
+    database: Database,
+) -> None:
+    for minute in range(0, 300, 7):
+        at = f"2026-01-15T{10 + minute // 60:02}:{minute % 60:02}:30Z"
+        team, zone = ("film", None) if minute % 3 else (None, "SE")
+        await store(database, at, team=team, zone=zone, decision="deny" if minute % 5 == 0 else "allow")
+
+    for start, end in (("10:00", "15:00"), ("10:20", "14:07"), ("11:01", "11:59"), ("11:30", "12:30")):
+        within = (f"2026-01-15T{start}:00Z", f"2026-01-15T{end}:00Z", "hour", "team", "zone", "decision")
+        by_hour = await ask(database, *within)  # type: ignore[arg-type]
+        by_request = await ask(database, *within, "user")  # type: ignore[arg-type]
+
+        for row in by_request:
+            assert row.group.pop("user") == "ana"
+        assert by_hour == by_request
+
+
 async def test_a_total_without_requests_is_a_row_of_zeros(database: Database) -> None:
     [row] = await ask(database, "2026-01-01", "2026-02-01", "total")
 

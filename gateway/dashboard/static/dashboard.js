@@ -23,13 +23,14 @@ function withRange(row, key, unit) {
 
 async function showTotals() {
   // No row: nothing was asked this month, so the sums are known to be zero.
-  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0 };
+  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0, avoided_carbon_g: 0 };
   const quantity = ([title, key, unit]) => {
     const known = range(row, key);
     return card(title, amount(known?.central, unit), spread(known, unit));
   };
   at("totals").replaceChildren(
     ...QUANTITIES.map(quantity),
+    card("Carbon avoided", amount(row.avoided_carbon_g ?? undefined, "g"), "against an even spread; less than 0 is more caused"),
     card("Images", count(row.images), ""),
     card("Cost", amount(row.cost_usd, "USD"), unpriced(row)),
     card("Requests", count(row.requests), row.refused > 0 ? `${count(row.refused)} of them refused` : ""),
@@ -70,6 +71,7 @@ async function showBudgets() {
   const rows = (await api.budgets()).data;
   const unit = (row) => (row.dimension === "images" ? "" : row.unit);
   const figure = (title, key) => [title, (row) => amount(row[key], unit(row)), "number"];
+  const limited = (key) => [key, (row) => (row.unlimited ? "unlimited" : amount(row[key], unit(row))), "number"];
   at("budgets").replaceChildren(table(
     "One row for each limit that applies to you.",
     [
@@ -77,7 +79,7 @@ async function showBudgets() {
       ["for", (row) => named(row.scope)],
       ["counts", (row) => row.dimension],
       ["share", share],
-      figure("used", "used"), figure("held", "held"), figure("remaining", "remaining"), figure("limit", "limit"),
+      figure("used", "used"), figure("held", "held"), limited("remaining"), limited("limit"),
       ["until", (row) => (row.window?.end ? moment(row.window.end) : "unknown")],
     ],
     rows,

@@ -1,0 +1,97 @@
+"""Sums by the hour are the sums over requests, whatever was delivered in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from gateway.store.tables import usage_hours
+from gateway.usage.entries import read_entry
+from gateway.usage.periods import HOUR_MS
+from gateway.usage.rollup import KEYS, SUMS, recounted
+from gateway.usage.storing import store_entries
+from tests.usage.journals import fields, record
+from tests.usage.test_avoided import INSTEAD, PLANNED
+
+if TYPE_CHECKING:
+    from gateway.store.sql import Database
+    from gateway.usage.entries import Entry
+
+RUNS = iter(range(1_000_000))
+
+changes = st.fixed_dictionaries(
+    {
+        "team": st.sampled_from([None, "design", "film"]),
+        "zone": st.sampled_from([None, "SE"]),
+        "decision": st.sampled_from(["allow", "deny"]),
+        "basis": st.sampled_from(["settled", "estimate"]),
+        "retry_of": st.sampled_from([None, "req_before"]),
+        "routing": st.sampled_from([{}, INSTEAD]),
+        "footprint": st.sampled_from([{}, record().footprint]),
+    }
+)
+posted = st.tuples(changes, st.integers(-5, 5), st.integers(0, 3), st.integers(0, 3 * HOUR_MS))
+
+
+Drawn = tuple[dict[str, Any], int, int, int]
+
+
+def entry(org: str, number: int, drawn: Drawn) -> Entry:
+    asked, amount, request, at = drawn
+    one = record(id=f"req_{request}", org=org, candidates=PLANNED, **asked)
+    written = fields(
+        one,
+        hold=f"hold_{number}",
+        at=at,
+        central=f"{amount} {amount} {amount} {amount} {amount} {amount % 2}",
+    )
+    return read_entry(org, "journal", f"{number}-0", {k.encode(): v.encode() for k, v in written.items()})
+
+
+async def cells(database: Database, org: str, query: Any) -> set[tuple[Any, ...]]:
+    async with database.reading() as connection:
+        rows = (await connection.execute(query)).mappings().all()
+    names = ("hour_ms", *KEYS, *SUMS)
+    return {
+        tuple(row[name] if name in KEYS else int(row[name]) for name in names)
+        for row in rows
+        if row["org"] == org and row["requests"] > 0
+    }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_cell_is_the_sum_over_its_requests(sqlite_database: Database, data: st.DataObject) -> None:
+    org = f"org{next(RUNS)}"
+    drawn = data.draw(st.lists(posted, min_size=1, max_size=8))
+    entries = [entry(org, number, one) for number, one in enumerate(drawn)]
+    again = data.draw(st.lists(st.sampled_from(entries), max_size=6))
+    order = data.draw(st.permutations([*entries, *again]))
+    cut = data.draw(st.integers(0, len(order)))
+
+    async def store_and_compare() -> None:
+        for batch in (order[:cut], order[cut:]):
+            unique = list({one.entry_id: one for one in batch}.values())
+            await store_entries(sqlite_database, org, unique)
+        kept = await cells(sqlite_database, org, select(usage_hours))
+        counted = await cells(sqlite_database, org, recounted())
+        await sqlite_database.engine.dispose()  # its connections belong to this run's event loop
+        assert kept == counted
+        assert sum(cell[1 + len(KEYS)] for cell in kept) == len({one.request_id for one in entries})
+
+    asyncio.run(store_and_compare())
+
+
+async def test_a_request_that_changes_leaves_its_old_cell(database: Database) -> None:
+    before, after = {"decision": "allow"}, {"decision": "reroute"}
+    await store_entries(database, "acme", [entry("acme", 0, (before, 3, 1, 5))])
+    await store_entries(database, "acme", [entry("acme", 1, (after, -1, 1, 6))])
+
+    [cell] = await cells(database, "acme", select(usage_hours))
+
+    assert cell == (await cells(database, "acme", recounted())).pop()
+    assert "reroute" in cell

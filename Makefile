@@ -39,7 +39,8 @@ soak: $(STAMPS)/dev ## the long runs, about an hour on a quiet machine (ARGS="--
 
 .PHONY: contract
 contract: $(STAMPS)/dev $(STAMPS)/clients ## drive the gateway with the clients that people use, Python and Node
-	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract
+	@ECOGATE_CONTRACT=$(CURDIR)/$(VENV)/clients $(BIN)/python -m pytest $(PYTEST_ARGS) \
+		tests/contract/test_clients.py tests/contract/test_conversations.py tests/contract/test_aimock.py
 
 .PHONY: real-upstream
 real-upstream: $(STAMPS)/dev $(STAMPS)/real-upstream ## put a real, tiny diffusion model on this CPU behind the gateway (2 GB)

@@ -59,6 +59,7 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
 from gateway.routing.latency import LatencyShare
 from gateway.routing.leases import Leases
+from gateway.routing.signal_file import read_signals
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -86,6 +87,7 @@ logger = logging.getLogger(__name__)
 GC_THRESHOLDS = (50_000, 20, 100)
 SIGNAL_TIMEOUT_S = 15.0
 UNPOSTED = "unposted"
+STOP_AGAIN_S = 1.0
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
 
@@ -186,12 +188,16 @@ def read_configuration(settings: Settings) -> Configuration:
 
 def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
     if settings.deployments is not None:
-        return load_deployments(
+        deployed = load_deployments(
             settings.deployments,
             environ=os.environ,
             known_zone=lambda zone: zone_country(zone, factors) is not None,
             known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
         )
+        if deployed.signals.history is not None:
+            # A file that cannot be read is a mistake at the start, not one of the work in the background.
+            read_signals(deployed.signals.history)
+        return deployed
     if settings.openai_api_key is not None:
         return openai_deployments(settings.openai_api_key)
     message = "nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"
@@ -369,9 +375,13 @@ class Running:
             raise StoreError(f"background work has ended: {', '.join(ended)}")
 
     async def _stop_background(self) -> None:
-        for task in self._background.values():
-            task.cancel()
-        await asyncio.gather(*self._background.values(), return_exceptions=True)
+        """Cancels all of it until it has ended: a library that is cancelled while it connects may take that
+        for a failed connection, after which its caller goes on."""
+        running = set(self._background.values())
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)
 
 
 def _store_facts(watch: ServerWatch) -> dict[str, Any]:

@@ -26,6 +26,7 @@ RESERVE = ("tests/budgets/test_ledger_reserve.py", "tests/budgets/test_ledger_ad
 SETTLE = ("tests/budgets/test_ledger_settle.py",)
 ROLLING = ("tests/budgets/test_ledger_rolling.py",)
 EDITIONS = ("tests/budgets/test_editions.py",)
+GRANTS = ("tests/usage/test_grants.py",)
 EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
 LEASES = ("tests/routing/test_leases.py",)
@@ -132,6 +133,20 @@ MUTANTS = (
         "if before and ARGV[2] ~= '1' and kept then",
         "if before and kept then",
         EDITIONS,
+    ),
+    Mutant(
+        "brings a raise back in force that was ended",
+        "gateway/budgets/raises.py",
+        "if not await redis.hexists(ENDED, one.id):",
+        "if True:",
+        GRANTS,
+    ),
+    Mutant(
+        "grants a raise that no journal knows",
+        "gateway/budgets/raises.py",
+        "await self._journal(granted, granted.from_ms)",
+        "",
+        GRANTS,
     ),
     Mutant("ignores the hold id", f"{LUA}/reserve.lua", "if hold[1] == 'P' then", "if false then", RESERVE),
     Mutant(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.app import create_app, read_configuration
+from gateway.app import Running, create_app, read_configuration
 from gateway.errors import ConfigError
 from gateway.footprint.factors import load_factors
 from gateway.settings import Settings
@@ -125,3 +126,28 @@ def test_the_environment_names_the_factors(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("ECOGATE_FACTORS", str(tmp_path))
 
     assert Settings().factors == tmp_path
+
+
+async def test_background_work_that_outlives_a_cancellation_is_cancelled_again(tmp_path: Path) -> None:
+    with_deployments = settings(tmp_path, deployments=tmp_path / "deployments.yaml")
+    (tmp_path / "deployments.yaml").write_text(DEPLOYMENTS.replace("{zone: ZZ}", "{}"))
+    running = Running(with_deployments, read_configuration(with_deployments), None)
+    survived = 0
+
+    async def stubborn() -> None:
+        nonlocal survived
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if survived:
+                    raise
+                survived += 1
+
+    running._start("stubborn", stubborn())
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        await running._stop_background()
+
+    assert survived == 1

@@ -50,7 +50,13 @@ ONLY_CHECK_SEES: dict[Kind, set[str]] = {
         *("base-url-credentials", "base-url-fragment", "base-url-port", "base-url-query"),
         *("hardware-gpu-without-factors", "id-twice", "location-zone-without-factors", "model-twice"),
         *("routing-ejection-times", "routing-residency-twice", "routing-weights-unused"),
-        *("routing-weights-zero", "signals-area-missing", "signals-area-of-many", "signals-key-missing"),
+        *(
+            "routing-ambiguous",
+            "routing-weights-zero",
+            "signals-area-missing",
+            "signals-area-of-many",
+            "signals-key-missing",
+        ),
     },
 }
 

@@ -10,12 +10,18 @@ from litestar.config.cors import CORSConfig
 from gateway.api.responses import HEADERS
 
 SENT = (
-    "authorization", "api-key", "content-type", "openai-organization", "openai-project", "ecogate-include",
+    "authorization", "api-key", "content-type", "openai-organization", "openai-project",
+    "idempotency-key", "ecogate-include",
     "ecogate-deadline", "ecogate-allow-downgrade", "x-stainless-arch", "x-stainless-lang", "x-stainless-os",
     "x-stainless-package-version", "x-stainless-retry-count", "x-stainless-runtime",
     "x-stainless-runtime-version", "x-stainless-timeout",
 )  # fmt: skip
-READ = ("x-request-id", "retry-after", "x-should-retry", "openai-processing-ms", *HEADERS)
+OF_SERVICES = tuple(
+    f"x-ratelimit-{figure}-{unit}"
+    for figure in ("limit", "remaining", "reset")
+    for unit in ("requests", "tokens", "images")
+)
+READ = ("x-request-id", "retry-after", "x-should-retry", "openai-processing-ms", *OF_SERVICES, *HEADERS)
 
 
 def cors(origins: str) -> CORSConfig | None:

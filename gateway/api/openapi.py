@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from litestar.openapi.spec import OpenAPI
 
 DESCRIPTION = """\
-A gateway in front of image-generation services. The `/v1` routes speak the OpenAI Images API; `/eco/v1` shows
-what was used, what is left and what a request would cost.
+A gateway in front of image-generation services. The `/v1` routes speak the OpenAI API as far as it makes
+images; `/eco/v1` shows what was used, what is left and what a request would cost.
 
 Energy is facility energy in Wh, water is consumption on and off site in mL, carbon is location-based use plus
 embodied in gCO2e, each for the whole request. All of them are estimates with a low and a high bound.

@@ -19,6 +19,7 @@ from gateway.budgets.alerts import refusals_json, refusals_to_alert
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.claims import Claim, Claims, Earlier
 from gateway.budgets.presence import ARCHIVE_S, Presence
+from gateway.budgets.raises import bring_back
 from gateway.budgets.recovery import adopt, rebuild
 from gateway.budgets.scripts import Script
 from gateway.errors import HoldGone, LedgerUnavailable, StoreError, WindowMoved
@@ -268,6 +269,8 @@ class Ledger:
             try:
                 times = (self._outlives_ms, self._retention_ms)
                 rebuilt += await rebuild(self._redis, self._archive, org, times)
+                seconds, _ = await self._redis.time()
+                await bring_back(self._redis, await self._archive.grants(org), int(seconds) * 1000)
                 self._presence.lost.discard(org)
                 await self._presence.ensure(org)
             except (StoreError, RedisError, RedisClusterException, OSError) as error:

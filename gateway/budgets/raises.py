@@ -1,6 +1,8 @@
 """Raises: extra amounts for one counter, for a while, with an author and a reason.
 
 Kept in the budget store beside the ledger, as they were granted; one that ended stays as its own audit entry.
+Each grant and each end is in the org's journal first (kind `grant`), from which SQL has them and brings them
+back when the store has lost them.
 They change limits, never what was used. Every gateway reads them again each second at least, and ends them by
 their own dates even when it cannot. Refuses to know who may grant them.
 """
@@ -13,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.budgets.amounts import MAX_STORED, Dimension
+from gateway.budgets.amounts import FIGURES, MAX_STORED, Dimension
 from gateway.budgets.scripts import deadline
 from gateway.errors import LedgerUnavailable
+from gateway.store.keyspace import journal_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
 IN_FORCE = "eg:{raises}:in-force"
 ENDED = "eg:{raises}:ended"
+GRANT = "grant"
 READ_EVERY_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -88,6 +92,7 @@ class RaiseBook:
     async def grant(self, granted: Raise) -> None:
         """From now on here, within a second everywhere. Raises LedgerUnavailable."""
         async with deadline("grant", self._timeout_ms):
+            await self._journal(granted, granted.from_ms)
             await self._redis.hset(IN_FORCE, granted.id, _text(granted))
         await self.read()
 
@@ -98,6 +103,8 @@ class RaiseBook:
         if text is None:
             return None
         ended = msgspec.structs.replace(_raise(text), ended_ms=now_ms, ended_by=by)
+        async with deadline("end", self._timeout_ms):
+            await self._journal(ended, now_ms)
         await self._archive(ended)
         await self.read()
         return ended
@@ -136,11 +143,27 @@ class RaiseBook:
             except LedgerUnavailable as error:
                 logger.warning("raises were not read: %s", error)
 
+    async def _journal(self, one: Raise, at_ms: int) -> None:
+        """An entry that posts nothing and names no counter."""
+        nothing = " ".join("0" for _ in FIGURES)
+        fields: Any = {"kind": GRANT, "hold": one.id, "at": at_ms, "central": nothing, "high": nothing}
+        await self._redis.xadd(journal_key(one.org), fields | {"counters": "[]", "record": _text(one)})
+
     async def _archive(self, ended: Raise) -> None:
         async with deadline("end", self._timeout_ms), self._redis.pipeline(transaction=True) as both:
             both.hset(ENDED, ended.id, _text(ended))
             both.hdel(IN_FORCE, ended.id)
             await both.execute()
+
+
+async def bring_back(redis: Redis, texts: Sequence[str], now_ms: int) -> int:
+    """Raises as SQL has them, where the store has lost them; answers how many. Raises what Redis raises."""
+    brought = 0
+    for one in map(_raise, texts):
+        over = one.ended_ms is not None or one.until_ms <= now_ms
+        if not await redis.hexists(ENDED, one.id):
+            brought += int(await redis.hsetnx(ENDED if over else IN_FORCE, one.id, _text(one)))
+    return brought
 
 
 def _text(one: Raise) -> str:

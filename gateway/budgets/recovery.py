@@ -76,6 +76,9 @@ class Archive(Sums, Protocol):
     async def begin(self, org: str, epoch: str) -> bool:
         """Remember that the org has a ledger; False when that was known before."""
 
+    async def grants(self, org: str) -> Sequence[str]:
+        """Every raise of the org as it was journaled last."""
+
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the ledger was rebuilt."""
 

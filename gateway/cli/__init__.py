@@ -14,6 +14,7 @@ from gateway.cli import (
     openapi,
     policies,
     raises,
+    report,
     schema,
     serve,
     simulate,
@@ -33,6 +34,7 @@ app.command("check")(check.check)
 app.command("estimate")(estimate.estimate)
 app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
+app.command("report")(report.report)
 app.command("usage")(usage.usage)
 app.command("openapi")(openapi.openapi)
 app.command("schema")(schema.schema)

@@ -28,7 +28,7 @@ def simulate(
     seconds_per_image: Annotated[float, typer.Option(min=0.001, max=3600)] = 12.0,
     capacity: Annotated[
         int | None,
-        typer.Option(min=1, help="Images at once per deployment, instead of the file's capacity"),
+        typer.Option(min=1, help="Requests at once per deployment, instead of the file's capacity"),
     ] = None,
     objective: Annotated[
         str | None, typer.Option(help="carbon, water, weighted or static, instead of the file's")

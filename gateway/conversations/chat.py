@@ -72,7 +72,7 @@ def read_chat(body: bytes, *, model: str | None = None) -> ImageRequest:
         stream=flag(fields, "stream"),
         fields=fields,
         input_images=pictures_in(messages),
-        text=Text(_most_tokens(fields, choices)),
+        text=Text(_most_tokens(fields), choices=choices),
         known=KNOWN_IN_CHAT,
     )
 
@@ -117,8 +117,8 @@ def _size(fields: dict[str, Any]) -> tuple[int | None, int | None]:
     return round(EDGES_PX[size] * shape), round(EDGES_PX[size] / shape)
 
 
-def _most_tokens(fields: dict[str, Any], choices: int) -> int | None:
-    """The most that all choices together may have written."""
+def _most_tokens(fields: dict[str, Any]) -> int | None:
+    """The most that a choice may have written."""
     bounds = [whole(fields, name, 1, MAX_TEXT_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
     given = [bound for bound in bounds if bound is not None]
-    return max(given) * choices if given else None
+    return max(given) if given else None

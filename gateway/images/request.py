@@ -62,13 +62,15 @@ Route = Literal["images.generate", "images.edit", "images.variation", "responses
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that a request has written beside its images, or in their place; `most_tokens` bounds it.
+    """Text that a request has written beside its images, or in their place, in so many `choices`.
 
-    `bound_to` is the parameter that refers to what one provider keeps, where there is one.
+    `most_tokens` bounds each of them. `bound_to` is the parameter that refers to what one provider keeps,
+    where there is one.
     """
 
     most_tokens: int | None = None
     bound_to: str | None = None
+    choices: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ class Delivery:
         self, route: Route, delivered: Delivered, answer: UpstreamAnswer | UpstreamStream
     ) -> Footprint | None:
         """What came back, priced where it was made; the story is told where that was."""
-        place = served_place(route, answer.headers, self._configuration.factors)
+        factors, rules = self._configuration.factors, self._configuration.deployments.rules
+        place = served_place(route, answer.headers, factors, rules.residency)
         self._story.served = place
         there = place.site if place is not None else None
         return settled_footprint(self._configuration, self._story.plan, route, delivered, there)

@@ -57,10 +57,10 @@ def explained(match: MatchedBudget, balance: Balance, asked: Charge, viewer: Sub
 
 
 def _window(budget: Budget, balance: Balance) -> dict[str, Any]:
-    zone = ZoneInfo(budget.timezone)
+    zone, counted = ZoneInfo(budget.timezone), balance.counter.window(balance.bucket)
     start, end = (
         moment(epoch_ms).astimezone(zone).isoformat(timespec="seconds")
-        for epoch_ms in (balance.bucket.start_ms, balance.bucket.end_ms)
+        for epoch_ms in (counted.start_ms, counted.end_ms)
     )
     every = {"every": budget.window.every} if budget.window.every else {}
     return {"kind": budget.window.kind, **every, "start": start, "end": end, "timezone": budget.timezone}

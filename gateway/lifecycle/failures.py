@@ -6,6 +6,9 @@ was, and asks stock clients not to send the paid request again.
 
 from __future__ import annotations
 
+import math
+import random
+
 from gateway.errors import (
     NotStarted,
     OutcomeUnknown,
@@ -16,6 +19,7 @@ from gateway.errors import (
 )
 
 NO_RETRY = {"x-should-retry": "false"}
+BUSY_RETRY_S = 2.0
 TOO_MANY_REQUESTS = 429
 SERVER_ERROR = 500
 BAD_GATEWAY = 502
@@ -62,12 +66,17 @@ def unknown(failure: OutcomeUnknown) -> UpstreamAnswered:
     )
 
 
+def spread(seconds: float) -> str:
+    """A moment to come back, up to a fifth later than wished, so that clients do not all come at once."""
+    return str(max(1, math.ceil(seconds * random.uniform(1.0, 1.2) - 0.5)))  # noqa: S311 - no secret
+
+
 def busy() -> Unavailable:
     """503: the deployment that had room when the budgets were asked has none any more."""
     return Unavailable(
         "Every deployment that the budgets have room for is busy. Nothing was charged.",
         code="deployments_busy",
-        headers={"retry-after": "2"},
+        headers={"retry-after": spread(BUSY_RETRY_S)},
     )
 
 
@@ -76,7 +85,7 @@ def nobody_started(failure: NotStarted | None) -> UpstreamAnswered:
     status = failure.status if failure is not None else None
     headers = {}
     if failure is not None and failure.retry_after_s is not None:
-        headers["retry-after"] = f"{failure.retry_after_s:.0f}"
+        headers["retry-after"] = spread(failure.retry_after_s)
     message = f"{failure or 'No image service took the request.'} Nothing was charged."
     if status == TOO_MANY_REQUESTS:
         return UpstreamAnswered(message, code="upstream_rate_limited", status=429, headers=headers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.footprint.estimate import estimate
 from gateway.footprint.quantities import ImageWork, TextWork
 from gateway.footprint.text import UNPRICED_TEXT, estimate_text, find_writer
-from gateway.images.request import read_size
+from gateway.images.request import Text, read_size
 from gateway.upstreams.dialects.registry import dialect_of
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def _together(drawn: Footprint | None, text: Footprint | None, *, unpriced: bool
 
 
 def _most_tokens(request: ImageRequest, deployment: Deployment) -> int:
-    bound = request.text.most_tokens if request.text is not None else None
-    return deployment.max_text_tokens if bound is None else bound
+    text = request.text or Text()
+    return text.choices * (deployment.max_text_tokens if text.most_tokens is None else text.most_tokens)
 
 
 def _each(partials: int | None, images: int, asked: int) -> int:

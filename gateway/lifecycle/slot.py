@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import Unavailable
+from gateway.lifecycle.failures import BUSY_RETRY_S, spread
 from gateway.lifecycle.seen import kind
 from gateway.routing.circuits import NOTHING
 from gateway.routing.leases import Taken
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.upstreams.deployments import Deployment, DeploymentSet
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
-BUSY_RETRY_S = 2.0
 
 
 class Slot:
@@ -132,10 +132,9 @@ class Slot:
 
 def _busy(taken: Taken) -> Unavailable:
     """503 with a moment to come back that differs between clients, so that they do not all come at once."""
-    wait_s = max(taken.wait_s, BUSY_RETRY_S) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load only
     reasons = sorted(set(taken.passed.values()))
     return Unavailable(
         f"Every deployment of this model is busy: {'; '.join(reasons)}. Nothing was charged.",
         code="deployments_busy",
-        headers={"retry-after": f"{max(1, round(wait_s))}"},
+        headers={"retry-after": spread(max(taken.wait_s, BUSY_RETRY_S))},
     )

@@ -35,6 +35,11 @@ def places(deployment: Deployment, zone: str | None, factors: FactorSet) -> froz
         return frozenset({name}) if name in DATA_ZONES else frozenset()
     if location.pin != "region" or zone is None:
         return frozenset()
+    return tags(zone, factors)
+
+
+def tags(zone: str, factors: FactorSet) -> frozenset[str]:
+    """The residency tags of an electricity zone: its country's code, and `eu` where that is in it."""
     country = zone_country(zone, factors)
     if country is None:
         return frozenset()

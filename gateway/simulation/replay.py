@@ -5,7 +5,8 @@
     policy    the gateway's ranking, within capacity that all gateways know exactly
     optimum   the best choice in hindsight at every moment, within the same capacity
 
-A strategy that is blind to capacity meets an upstream 429 at a full deployment and tries the next one.
+A request holds one slot for as long as its images take, one after the other. A strategy that is blind to
+capacity meets an upstream 429 at a full deployment and tries the next one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ STRATEGIES = ("even", "fixed", "policy", "optimum")
 
 @dataclass(slots=True)
 class Outcome:
-    """What a strategy caused; `p95_s` is the time from arrival to the image, waiting included; `score` is
+    """What a strategy caused; `p95_s` is the time from arrival to the answer, waiting included; `score` is
     what the objective minimises, summed over the images."""
 
     gco2: float = 0.0
@@ -63,35 +64,22 @@ class Replay:
     order: Callable[[float], Sequence[int]]
     blind: bool
     outcome: Outcome = field(default_factory=Outcome)
-    waits: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
 
-    def run(self, arrivals: Sequence[Arrival], *, per_image: bool) -> Outcome:
-        """Serves all arrivals. `per_image` asks for the order anew for each image, else for each hour."""
+    def run(self, arrivals: Sequence[Arrival], *, each_time: bool) -> Outcome:
+        """Serves all arrivals. `each_time` asks for the order anew for each request, else for each hour."""
         outcome, hour, order = self.outcome, -1, list[int]()
-        endless = all(slots.capacity is None for slots in self.slots)
         for arrival in arrivals:
-            if per_image:
-                for _ in range(arrival.images):
-                    self._serve(arrival.at, self.order(arrival.at), 1)
-                continue
             now = int(arrival.at // SECONDS_PER_HOUR)
-            if now != hour:
+            if each_time or now != hour:
                 hour, order = now, list(self.order(arrival.at))
-            if endless:
-                self._serve(arrival.at, order, arrival.images)
-                continue
-            for _ in range(arrival.images):
-                self._serve(arrival.at, order, 1)
-        outcome.p95_s = self.slots[0].seconds + self._p95_wait()
+            self._serve(arrival.at, order, arrival.images)
+        self.times.sort()
+        outcome.p95_s = self.times[int(0.95 * (len(self.times) - 1))] if self.times else 0.0
         return outcome
 
-    def _p95_wait(self) -> float:
-        """The 95th percentile of waiting, images that did not wait included."""
-        self.waits.sort()
-        place = int(0.95 * self.outcome.images) - (self.outcome.images - len(self.waits))
-        return self.waits[min(place, len(self.waits) - 1)] if place >= 0 and self.waits else 0.0
-
     def _serve(self, at: float, order: Sequence[int], images: int) -> None:
+        """One request at the first option with room, else at the one that is free first."""
         slots, outcome = self.slots, self.outcome
         start = at
         for place in order:
@@ -101,8 +89,8 @@ class Replay:
         else:
             place = min(order, key=lambda one: slots[one].next_free(at))
             start = slots[place].next_free(at)
-            self.waits.append(start - at)
-        slots[place].take(start)
+        self.times.append(start - at + slots[place].seconds * images)
+        slots[place].take(start, images)
         carbon, water = self.costs.amounts(place, int(start // SECONDS_PER_HOUR))
         outcome.gco2 += carbon * images
         outcome.score += self.costs.score(carbon, water) * images
@@ -132,10 +120,10 @@ def replay_all(
     fixed = costs.fixed_order()
     best = _Hindsight(costs)
     outcomes = {
-        "even": Replay(costs, places(), spread, blind=True).run(arrivals, per_image=True),
-        "fixed": Replay(costs, places(), lambda _: fixed, blind=True).run(arrivals, per_image=False),
-        "policy": Replay(costs, places(), policy.order, blind=False).run(arrivals, per_image=False),
-        "optimum": Replay(costs, places(), best.order, blind=False).run(arrivals, per_image=False),
+        "even": Replay(costs, places(), spread, blind=True).run(arrivals, each_time=True),
+        "fixed": Replay(costs, places(), lambda _: fixed, blind=True).run(arrivals, each_time=False),
+        "policy": Replay(costs, places(), policy.order, blind=False).run(arrivals, each_time=False),
+        "optimum": Replay(costs, places(), best.order, blind=False).run(arrivals, each_time=False),
     }
     outcomes["policy"].switches = policy.switches
     outcomes["optimum"].switches = best.switches

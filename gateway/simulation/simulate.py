@@ -30,7 +30,8 @@ MARGIN_S = 3600
 NOTES = (
     "Per-image attribution with average intensities; no claim about which power plants ran.",
     "Deferrable images are served on arrival by every strategy: this version does not defer.",
-    "The policy's capacity is taken as shared exactly by all gateways; this version counts it per process.",
+    "The policy's capacity is shared exactly by all gateways, as leases in Redis are; one request, one slot.",
+    "Water follows the trace; a running gateway reads carbon signals and takes water from yearly factors.",
 )
 
 

@@ -1,7 +1,7 @@
-"""The places of work at a deployment: each image holds one for as long as it takes.
+"""The places of work at a deployment: each request holds one for as long as its images take.
 
-All gateways share them and know them exactly. Times are seconds; images that find no place wait for the one
-that is free first.
+All gateways share them and know them exactly, as leases in Redis do. Times are seconds; requests that find no
+place wait for the one that is free first.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Slots:
         """The first moment from `at` on with a place."""
         return at if self.free(at) else self.ends[0]
 
-    def take(self, at: float) -> None:
-        """Starts an image at a moment that has a place."""
+    def take(self, at: float, images: int) -> None:
+        """Starts a request at a moment that has a place."""
         if self.capacity is not None:
             self.free(at)
-            heappush(self.ends, at + self.seconds)
+            heappush(self.ends, at + self.seconds * images)

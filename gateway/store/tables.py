@@ -196,6 +196,16 @@ usage_hours = Table(
     Index(None, "hour_ms"),
 )
 
+# Raises and resets of budgets, each as it was journaled last (`raise` as JSON).
+grants = Table(
+    "grants",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("raise", Text, nullable=False),
+)
+
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
 # `turn` is that of the newest server to which the endings in SQL were brought; what was read in an earlier
 # one is not taken any more.

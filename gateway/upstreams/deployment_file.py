@@ -200,8 +200,8 @@ class DeploymentSection(Section):
     price: PriceSection = PriceSection()
     on_disconnect: Literal["abort", "finish"] = "abort"
     unknown_params: Literal["forward", "drop", "refuse"] = "forward"
-    image_model: Annotated[str, AfterValidator(_model_name)] | None = None
-    image_deployment: Annotated[str, AfterValidator(_model_name)] | None = None
+    image_model: ModelName | None = None
+    image_deployment: ModelName | None = None
     max_images_per_response: Annotated[int, Field(ge=1, le=100)] = MAX_IMAGES_PER_RESPONSE
     max_text_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = MAX_TEXT_TOKENS
     text: Literal["refuse", "allow"] = "refuse"

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
+from gateway.usage.grants import grants_of
 from gateway.usage.record import UNCERTAIN, decode
 from gateway.usage.turns import in_turn
 
@@ -121,6 +122,10 @@ class Archive:
         insert = self._database.insert(ledgers).values(row).on_conflict_do_nothing()
         async with self._database.writing() as connection:
             return bool((await connection.execute(insert)).rowcount)
+
+    async def grants(self, org: str) -> list[str]:
+        """Every raise of the org, as it was journaled last, as JSON."""
+        return await grants_of(self._database, org)
 
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the org's ledger was rebuilt under a new epoch."""

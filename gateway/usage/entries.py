@@ -116,6 +116,11 @@ def read_entry(org: str, stream: str, entry_id: str, fields: Mapping[bytes, byte
     )
 
 
+def read_grant(fields: Mapping[bytes, bytes]) -> tuple[str, int, str]:
+    """The id of a raise, when its entry was written (UTC epoch ms), and its JSON. Raises `Unreadable`."""
+    return _text(fields, "hold"), _integer(fields, "at"), _text(fields, "record")
+
+
 def _raw(fields: Mapping[bytes, bytes], name: str) -> bytes:
     value = fields.get(name.encode())
     if value is None:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from gateway.errors import StoreError
 from gateway.store.keyspace import CONSUMER_GROUP, ORGS, journal_key, meta_key, refusals_key
 from gateway.usage.entries import JOURNAL, REFUSALS, Entry, Unreadable, read_entry
+from gateway.usage.grants import is_grant, store_grant
 from gateway.usage.storing import store_entries, store_reject
 
 if TYPE_CHECKING:
@@ -194,7 +195,10 @@ class JournalConsumer:
             if not fields:
                 continue
             try:
-                entries.append(read_entry(org, stream, entry_id, fields))
+                if is_grant(fields):
+                    await store_grant(self._database, org, fields)
+                else:
+                    entries.append(read_entry(org, stream, entry_id, fields))
             except Unreadable as error:
                 await self._reject(org, stream, entry_id, fields, str(error))
         raw = dict(delivered)

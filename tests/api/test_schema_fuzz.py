@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import schemathesis
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,6 +26,8 @@ CHECKED = (
 )
 
 
+# The gateway under test draws random numbers in this very process, while Hypothesis watches that nobody does.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
 BOUNDED = settings(
     max_examples=12,
     deadline=None,

@@ -135,6 +135,46 @@ def test_fiscal_years_start_on_any_day(
     assert (moment(found.start_ms), moment(found.end_ms)) == expected
 
 
+def changes_of(zone: ZoneInfo, year: int) -> list[datetime]:
+    """The hours of a year in which the clocks of a zone change."""
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    found = []
+    for day in range(366):
+        start = first + timedelta(days=day)
+        if start.astimezone(zone).utcoffset() != (start + timedelta(days=1)).astimezone(zone).utcoffset():
+            hours = [start + timedelta(hours=hour) for hour in range(25)]
+            offsets = [hour.astimezone(zone).utcoffset() for hour in hours]
+            found += [hours[n] for n in range(24) if offsets[n] != offsets[n + 1]]
+    return found
+
+
+def test_every_zone_keeps_its_days_and_months_through_each_change_of_its_clocks() -> None:
+    seen = 0
+    for name in ZONES:
+        zone = ZoneInfo(name)
+        moments = [moment for year in (2026,) for moment in changes_of(zone, year)]
+        seen += bool(moments)
+        for now in [one + timedelta(hours=hours) for one in moments for hours in (-1, 1)]:
+            for every in ("day", "month"):
+                found = bucket(every, name, now)
+                expected = reference(every, zone, now)
+                assert (moment(found.start_ms), moment(found.end_ms)) == expected, (every, name, now)
+
+    assert seen > 150, "clocks change in more than a quarter of the zones"
+
+
+def test_every_zone_has_a_leap_day_between_its_28_february_and_its_1_march() -> None:
+    for name in ZONES:
+        zone = ZoneInfo(name)
+        noon = datetime(2028, 2, 29, 12, tzinfo=zone)
+        day, month = bucket("day", name, noon), bucket("month", name, noon)
+
+        starts = [datetime(2028, *date, tzinfo=zone) for date in ((2, 29), (3, 1), (2, 1))]
+        assert moment(day.start_ms) == starts[0], name
+        assert moment(day.end_ms) == moment(month.end_ms) == starts[1], name
+        assert moment(month.start_ms) == starts[2], name
+
+
 def test_the_british_tax_year_starts_on_the_sixth_of_april() -> None:
     before = bucket("year", "Europe/London", local("2026-04-05 23:59", "Europe/London"), year_start=(4, 6))
     after = bucket("quarter", "Europe/London", local("2026-04-06 00:00", "Europe/London"), year_start=(4, 6))

@@ -35,7 +35,7 @@ def test_modalities_say_whether_images_may_come() -> None:
     assert (request.route, request.draws, request.stream) == ("chat", True, True)
     assert (request.n, request.calls, request.most_images(4)) == (2, None, 8)
     assert request.text is not None
-    assert request.text.most_tokens == 100
+    assert (request.text.most_tokens, request.text.choices) == (50, 2)
     assert read(modalities=["image"]).draws
     for modalities in (None, ["text"]):
         silent = read(modalities=modalities)

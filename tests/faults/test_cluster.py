@@ -11,6 +11,7 @@ from gateway.budgets.audit import audit
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
 from gateway.errors import LedgerUnavailable
+from gateway.routing.latency import Latencies, LatencyShare
 from gateway.store.connection import check_server, connect
 from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
@@ -18,6 +19,7 @@ from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.budgets.ledger_builders import charge, counter
 from tests.faults.cluster import SLOTS, cluster_running
+from tests.routing.test_leases import TIMEOUT, deployment, leases, left, take
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
@@ -132,3 +134,30 @@ async def again(call: Callable[[], Awaitable[object]]) -> None:
                 await asyncio.sleep(0.1)
             else:
                 return
+
+
+@pytest.mark.long
+async def test_slots_circuits_and_latencies_are_shared_on_a_cluster(tmp_path: Path) -> None:
+    async with cluster_running(tmp_path / "cluster") as nodes:
+        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
+        redis = connect(f"redis+cluster://{places}", timeout_ms=5000)
+        try:
+            a, b = deployment("a", 2), deployment("b", 1)
+            mine = leases(redis)
+            took = [await take(mine, f"r{number}", a, b) for number in range(4)]
+            assert [one.chosen for one in took] == [0, 0, 1, None]
+
+            await mine.renew_once()
+            for number in range(2):
+                await left(mine, f"r{number}", a, TIMEOUT)
+            other = leases(redis)
+            await other.look([a, b])
+            assert (other.fleet.sight(a).state, other.fleet.sight(b).in_use) == ("ejected", 1)
+
+            durations = Latencies()
+            for _ in range(5):
+                durations.learn("a", "images.generate 1", 3.0)
+            await LatencyShare(redis, durations).tick(["a", "b"], 1_800_000_000)
+            assert durations.usual("a", "images.generate 1").p50_s == 4.0
+        finally:
+            await redis.aclose()

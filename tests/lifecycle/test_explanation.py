@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,18 @@ async def test_each_budget_has_its_own_verdict_whatever_its_mode(tmp_path: Path,
     assert row["requested"] == pytest.approx(dry["hold"]["central"]["water_ml"])
     assert (row["used"], row["held"], row["remaining"], row["limit"]) == (0, 0, 1_000_000, 1_000_000)
     assert water["remaining"] == {"water_ml": 1_000_000}
+
+
+async def test_a_rolling_window_is_explained_by_all_that_counts_in_it(tmp_path: Path, redis_url: str) -> None:
+    rolling = budget(limits={"images": 3}, window={"kind": "rolling", "every": "24h"})
+    async with gateway_running(tmp_path, redis_url, budgets=[rolling]) as gateway:
+        client = await gateway.member()
+        assert (await client.post(GENERATIONS, json=ASK | {"n": 2})).status_code == 200
+        (line,) = (await client.post(ESTIMATE, json=ASK | {"n": 2})).json()["policies"]
+
+    start, end = (datetime.fromisoformat(line["window"][name]) for name in ("start", "end"))
+    assert (end - start, start < datetime.now(UTC) < end) == (timedelta(hours=25), True)
+    assert (line["verdict"], line["limits"][0]["used"], line["remaining"]) == ("deny", 2, {"images": 1})
 
 
 async def test_amounts_are_for_those_who_may_see_them_and_verdicts_for_whom_they_concern(

@@ -71,6 +71,44 @@ async def test_a_ladder_makes_the_request_fit_and_everything_says_so(
     assert dry["hold"]["central"]["energy_wh"] == pytest.approx(row["used"], rel=0.5)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"n": 1}, "n=1"),
+        ({"steps": 4}, "steps=4"),
+        ({"size": "256x256"}, "size=256x256"),
+        ({"size": "512x512", "n": 2, "steps": 14}, "size=512x512, steps=14, n=2"),
+    ],
+    ids=["n", "steps", "size", "several"],
+)
+async def test_a_downgraded_request_costs_what_its_headers_say_everywhere(
+    tmp_path: Path, redis_url: str, change: dict[str, Any], told: str
+) -> None:
+    """The header, the budget, the record and usage agree, and what was sent is what was priced."""
+    asked = LARGE | {"n": 4}
+    async with gateway_running(tmp_path, redis_url) as gateway:
+        whole = await (await gateway.member()).post("/eco/v1/estimate", json=asked)
+        light = await (await gateway.member()).post("/eco/v1/estimate", json=asked | change)
+    least, most = (one.json()["hold"]["central"]["energy_wh"] for one in (light, whole))
+    assert least < most
+    room = {"energy": f"{(least + most) / 2:.6f} Wh"}
+    team = budget(limits=room, on_exceed=[{"downgrade": [change]}, "deny"])
+    async with gateway_running(tmp_path, redis_url, budgets=[team]) as gateway:
+        client = await gateway.member()
+        answer = await client.post(GENERATIONS, json=asked)
+        row, record = await team_row(client), await record_of(gateway, answer)
+        usage = (await client.get("/eco/v1/usage", params={"window": "total"})).json()["data"]
+
+    assert (answer.status_code, answer.headers["ecogate-downgraded"]) == (200, told)
+    energy_wh = float(answer.headers["ecogate-energy-wh"])
+    assert energy_wh < most
+    assert row["used"] == pytest.approx(energy_wh, rel=1e-4)
+    assert record["charge"]["energy_wh"] == pytest.approx(energy_wh, rel=1e-4)
+    assert usage[0]["energy_wh"] == pytest.approx(energy_wh, rel=1e-4)
+    (sent,) = gateway.generations()
+    assert {name: sent.get(name) for name in change} == change
+
+
 async def test_without_permission_nothing_is_made_lighter(
     tmp_path: Path, redis_url: str, room_for_small: dict[str, str]
 ) -> None:

@@ -84,6 +84,16 @@ def test_images_and_the_most_text_are_held() -> None:
     assert (held.images, unbounded.images) == (2, 4)
 
 
+@pytest.mark.parametrize(("bound", "tokens"), [({"max_tokens": 10}, 10), ({}, MAX_TEXT_TOKENS)])
+def test_every_choice_of_a_chat_may_be_as_long(bound: dict[str, int], tokens: int) -> None:
+    body = {"model": "gpt-4o", "messages": [{}], "n": 3, **bound}
+
+    held = asked_footprint(read_chat(json.dumps(body).encode()), deployment(), PLACE, FACTORS)
+
+    assert wh(held) == pytest.approx(TEXT_WH + 3 * tokens * WH_PER_TEXT_TOKEN)
+    assert held.images == 0
+
+
 def test_pictures_of_different_kinds_are_each_priced_by_their_own() -> None:
     pictures = (Picture(1024, 1024, "low"), Picture(1536, 1024, "high"), Picture(1024, 1024, "low"))
     delivered = Delivered(3, 1536, 1024, None, None, None, pictures=pictures, text_tokens=0)

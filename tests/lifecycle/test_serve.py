@@ -200,7 +200,7 @@ async def test_when_nobody_starts_nothing_is_charged(tmp_path: Path, redis_url: 
         answer = await client.post(GENERATIONS, json=ASK)
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "upstream_rate_limited")
-        assert answer.headers["retry-after"] == "9"
+        assert 9 <= int(answer.headers["retry-after"]) <= 11
         images = (await budgets_of(client))["images"]
         assert (images["used"], images["held"]) == (0, 0)
         record = await recorded(client, answer.headers["x-request-id"])

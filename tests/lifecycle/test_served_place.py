@@ -99,3 +99,22 @@ async def test_a_place_that_nobody_knows_is_recorded_and_changes_nothing(
         record = await recorded(client, answer.headers["x-request-id"])
         assert record["zone"] == "SE"
         assert record["served"] == {"region": "Atlantis Central", "zone": None, "planned_zone": "SE"}
+
+
+async def test_an_answer_from_outside_the_residency_rules_is_told(
+    tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    zones = {"SE": StandInSettings(zone="SE", region="East US")}
+    pinned = {"location": {"provider": "azure", "region": "swedencentral", "pin": "region"}}
+    async with gateway_running(
+        tmp_path, redis_url, zones=zones, deployment=pinned, routing={"residency": ["eu"]}
+    ) as gateway:
+        client = await gateway.member()
+
+        answer = await client.post(GENERATIONS, json={"model": MODEL, "prompt": "a cat", "size": "64x64"})
+
+        record = await recorded(client, answer.headers["x-request-id"])
+        assert record["served"]["planned_zone"] == "SE"
+        assert record["zone"].startswith("US")
+        assert record["because"][1].endswith("outside the residency rules")
+        assert "deployment flux-se answered from East US, outside the residency rules" in caplog.text

@@ -85,6 +85,34 @@ def test_a_full_deployment_makes_images_wait(files: dict[str, Path], tmp_path: P
     assert result.strategies["policy"].p95_s > 10
 
 
+def test_a_request_holds_one_slot_for_all_its_images(files: dict[str, Path], tmp_path: Path) -> None:
+    two = tmp_path / "two.csv"
+    two.write_text("time,images\n2025-03-01T00:00:00Z,3\n2025-03-01T00:00:01Z,1\n")
+
+    result = simulated({**files, "requests": two}, capacity=1, seconds_per_image=10)
+
+    assert result.strategies["fixed"].upstream_429 == 1
+    assert len(result.strategies["policy"].by_deployment) == 2
+    assert result.strategies["policy"].p95_s == 10
+
+
+def test_files_as_strangers_write_them_are_read(files: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "odd.csv"
+    odd.write_bytes(
+        "\ufeffnote,images,time\r\nx,1,2025-03-01T05:00Z\r\n,2,2025-03-01T02:30:00+01:00\r\n".encode()
+    )
+    rows = files["signals"].read_text().splitlines()
+    signals = tmp_path / "signals.csv"
+    body = [",".join(reversed(row.split(","))) + ",extra" for row in reversed(rows[1:])]
+    header = "water_l_per_kwh,gco2_per_kwh,time,zone,more"
+    elsewhere = "1.5,33,2025-03-01T00:00:00Z,XX,"
+    signals.write_text("\r\n".join([header, *body, elsewhere]))
+
+    result = simulated({**files, "requests": odd, "signals": signals})
+
+    assert (result.requests, result.strategies["policy"].images) == (2, 3)
+
+
 def test_the_water_objective_minimises_water(files: dict[str, Path]) -> None:
     carbon, water = simulated(files), simulated(files, objective="water")
 

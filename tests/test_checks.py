@@ -67,7 +67,7 @@ def test_a_history_of_the_grid_that_cannot_be_read_is_a_problem(tmp_path: Path) 
 def test_references_are_resolved_where_an_environment_is_given() -> None:
     path = ROOT / "tests" / "deployments" / "good" / "full.yaml"
 
-    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [7, 18, 33]
+    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [9, 20, 43]
     environ = {"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k", "WATTTIME": "user:password"}
     assert check(None, path, year=YEAR, environ=environ) == []
 

@@ -60,6 +60,7 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
 from gateway.routing.latency import LatencyShare
 from gateway.routing.leases import Leases
+from gateway.routing.signal_file import read_signals
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
@@ -188,12 +189,16 @@ def read_configuration(settings: Settings) -> Configuration:
 
 def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
     if settings.deployments is not None:
-        return load_deployments(
+        deployed = load_deployments(
             settings.deployments,
             environ=os.environ,
             known_zone=lambda zone: zone_country(zone, factors) is not None,
             known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
         )
+        if deployed.signals.history is not None:
+            # A file that cannot be read is a mistake at the start, not one of the work in the background.
+            read_signals(deployed.signals.history)
+        return deployed
     if settings.openai_api_key is not None:
         return openai_deployments(settings.openai_api_key)
     message = "nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"

@@ -14,6 +14,7 @@ from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import check_factors, load_factors
 from gateway.footprint.hardware import find_gpu
 from gateway.footprint.places import zone_country
+from gateway.routing.signal_file import read_signals
 from gateway.upstreams.deployment_file import load_deployments
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def check(
                 known_zone=lambda zone: zone_country(zone, known) is not None,
                 known_gpu=lambda gpu: find_gpu(gpu, known) is not None,
             )
+            if found.signals.history is not None:
+                read_signals(found.signals.history)
         except ConfigError as error:
             last = error.problems
     if policies is not None:

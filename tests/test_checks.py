@@ -47,10 +47,27 @@ def test_a_zone_and_a_gpu_without_factors_are_problems(tmp_path: Path) -> None:
     ]
 
 
+def test_a_history_of_the_grid_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.yaml"
+    file.write_text(
+        "deployments:\n"
+        "  - {id: one, model: m, base_url: 'http://127.0.0.1/v1', location: {zone: SE}}\n"
+        "signals: {history: past.csv}\n"
+    )
+    missing = check(None, file, year=YEAR)
+    (tmp_path / "past.csv").write_text("zone,time,gco2_per_kwh\nSE,2026-01-01T00:00Z,20\nSE,yesterday,20\n")
+    broken = check(None, file, year=YEAR)
+    (tmp_path / "past.csv").write_text("zone,time,gco2_per_kwh\nSE,2026-01-01T00:00Z,20\n")
+
+    assert [str(one).removeprefix(str(tmp_path))[:27] for one in missing] == ["/past.csv:1:1: cannot be re"]
+    assert [str(one).removeprefix(str(tmp_path))[:13] for one in broken] == ["/past.csv:3:1"]
+    assert check(None, file, year=YEAR) == []
+
+
 def test_references_are_resolved_where_an_environment_is_given() -> None:
     path = ROOT / "tests" / "deployments" / "good" / "full.yaml"
 
-    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [7, 18, 33]
+    assert [problem.line for problem in check(None, path, year=YEAR, environ={})] == [9, 20, 43]
     environ = {"FLUX_SE_KEY": "k", "OPENAI_API_KEY": "k", "WATTTIME": "user:password"}
     assert check(None, path, year=YEAR, environ=environ) == []
 

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from gateway.api.bodies import FORM_TYPE, content_type_of, read_form, read_json
+from gateway.api.door import STATE_KEY
 from gateway.api.models import model, models
 from gateway.api.openapi import EditOperation, ImagesOperation, VariationOperation, errors
 from gateway.api.options import IDEMPOTENCY_KEY
@@ -119,7 +120,7 @@ async def _form(
             return  # it may be a repetition, which is told so whatever the budgets have left
         least = least_of(form, route, model=model)
         if least is not None:
-            await refuse_hopeless(images, subject, least)
+            await refuse_hopeless(images, request.scope["state"][STATE_KEY], subject, least)
 
     return await read_form(request, before_files=look)
 

@@ -5,6 +5,7 @@ Makes the same plan as a real request, so the hold that it shows is the hold tha
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,13 @@ from gateway.budgets.verdict import first_that_fits
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.images.lighter import differences
+from gateway.lifecycle.account import Account
 from gateway.lifecycle.alternatives import Alternatives
+from gateway.lifecycle.ask import Ask
 from gateway.lifecycle.explanation import explained
 from gateway.lifecycle.ladder import Rung, other_forms, reroute
 from gateway.lifecycle.plan import budgets_for, hold_json
+from gateway.lifecycle.story import Story
 
 if TYPE_CHECKING:
     from gateway.budgets.counter import Shortfall
@@ -90,10 +94,11 @@ def _verdict(form: Rung, request: ImageRequest, chosen: int | list[Shortfall]) -
     return {"verdict": "reroute" if moved else "admit", **told}
 
 
-async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest) -> None:
+async def refuse_hopeless(images: Images, request_id: str, subject: Subject, least: ImageRequest) -> None:
     """Raises the refusal when not even `least`, the least that a request can ask for, would be admitted.
 
-    Nothing is held: what is not refused here may be refused when it is known in full.
+    Such a refusal is recorded like any other. Nothing is held: what is not refused here may be refused when
+    it is known in full.
     """
     configuration = images.configuration()
     planner = partial(images.plan, configuration, subject)
@@ -108,8 +113,21 @@ async def refuse_hopeless(images: Images, subject: Subject, least: ImageRequest)
     if isinstance(verdict, int):
         return
     look = Alternatives(images.ledger, configuration, planner, now=now)
-    if await look.first(other_forms(plan, matched, planner)) is None:
-        raise refusal(verdict, matched, subject, now=datetime.now(UTC))
+    if await look.first(other_forms(plan, matched, planner)) is not None:
+        return
+    error = refusal(verdict, matched, subject, now=datetime.now(UTC))
+    ask = Ask(request_id, subject, least, gone=asyncio.Event())
+    story = Story(ask, plan, configuration.policies.version, matched=matched, exceeded=verdict)
+    account = Account(
+        ask,
+        plan,
+        story,
+        ledger=images.ledger,
+        settlements=images.settlements,
+        telemetry=images.telemetry,
+    )
+    await account.note_refusal(error, verdict)
+    raise error
 
 
 async def _balances(

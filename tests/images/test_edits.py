@@ -15,6 +15,7 @@ from gateway.demo.standin import StandInSettings
 from gateway.errors import InvalidRequest
 from gateway.images.form import FormReader
 from tests.lifecycle.reading import budgets_of, recorded
+from tests.lifecycle.test_ladder import record_of
 from tests.running import MODEL, UPSTREAM_MODEL, Gateway, budget, gateway_running
 
 if TYPE_CHECKING:
@@ -152,9 +153,12 @@ async def test_what_the_first_fields_make_hopeless_is_refused_before_the_files(
         answer = await client.post(
             EDITS, content=slowly(), headers={"content-type": "multipart/form-data; boundary=b"}
         )
+        record = await record_of(gateway, answer)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (402, "eco_request_too_large")
     assert gateway.generations() == []
+    assert (record["decision"], record["route"], record["images_requested"]) == ("deny", "images.edit", 2)
+    assert record["policies"][0]["verdict"] == "deny"
 
 
 async def test_a_variation_is_only_taken_where_it_is_offered(tmp_path: Path, redis_url: str) -> None:

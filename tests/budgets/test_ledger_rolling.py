@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -237,3 +238,38 @@ def test_a_reset_counts_less_as_its_parts_leave_the_window() -> None:
     ]
 
     assert limits == [1, 10, 6, 3, 1]
+
+
+async def test_an_alert_counts_what_earlier_parts_used(redis: Redis) -> None:
+    ledger, start = Ledger(redis, lease_s=60, timeout_ms=5000), now_ms() // PART_MS * PART_MS
+    for number, amount in enumerate((4, 2)):
+        at_ms = start + number * PART_MS
+        await set_clock(redis, at_ms)
+        budget = replace(rolling(at_ms), alert_at=(50,))
+        await ledger.reserve(ORG, f"h{number}", [charge(amount)], [budget], RECORD)
+        await ledger.settle(ORG, f"h{number}", charge(amount), RECORD)
+        queued = await redis.zrange(OrgKeys(ORG).alerts, 0, -1)
+        assert len(queued) == number
+
+    (alert,) = [json.loads(str(text)) for text in queued]
+    assert alert[3:8] == ["1", "50", "10", "6", "0"]
+
+
+async def test_another_window_starts_at_zero_but_for_parts_that_begin_where_the_old_ones_did(
+    redis: Redis,
+) -> None:
+    ledger, start = Ledger(redis, lease_s=60, timeout_ms=5000), now_ms() // PART_MS * PART_MS
+    await set_clock(redis, start + 1)
+    hour, month = (
+        counter("day", energy=LIMIT, buckets=buckets)
+        for every in ("hour", "month")
+        if (buckets := current_and_next(Window("calendar", every), "UTC", moment(start + 1))) is not None
+    )
+    await ledger.reserve(ORG, "h1", [charge(4)], [hour], RECORD)
+
+    found = [
+        (await ledger.balances(ORG, [one]))[0].held[Dimension.ENERGY]
+        for one in (hour, month, rolling(start + 1))
+    ]
+
+    assert found == [4, 0, 4]

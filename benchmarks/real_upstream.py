@@ -135,8 +135,9 @@ def told(made: list[Made]) -> bool:
     for one in made:
         if one.wrong:
             print(f"{one.side}x{one.side}, {one.steps} steps, n={one.n}: counted {one.wrong}")
-    counted = not any(one.wrong for one in made)
-    print(f"images and sizes counted as they came: {'yes' if counted else 'NO'}")
+    by_steps = {one.steps: one.energy_wh for one in made if (one.side, one.n) == (128, 1)}
+    counted = not any(one.wrong for one in made) and 3.9 < by_steps[32] / by_steps[8] < 4.1
+    print(f"images, sizes and steps counted as they came: {'yes' if counted else 'NO'}")
     return counted and r > LEAST_CORRELATION
 
 

@@ -52,6 +52,7 @@ from gateway.lifecycle.plan import Configuration
 from gateway.lifecycle.repeats import Repeats
 from gateway.lifecycle.serve import Images
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.uses import Uses
 from gateway.lifecycle.watching import Watching
 from gateway.reloading import Reloading
 from gateway.routing.feed import Feed
@@ -86,7 +87,7 @@ logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
 SIGNAL_TIMEOUT_S = 15.0
-UNPOSTED = "unposted"
+UNPOSTED, EMERGENCY = "unposted", "emergency"
 STOP_AGAIN_S = 1.0
 CONSUMER_TIMEOUT_MS = 10_000
 """The journal's reader may wait; only the ledger's calls stand in the way of a request."""
@@ -264,7 +265,13 @@ class Running:
                 read_timeout_s=settings.upstream_read_timeout_s,
             )
             stack.push_async_callback(upstreams.close)
-            settlements = Settlements(ledger, spans, settings.lease_s, settings.data_dir / UNPOSTED)
+            settlements = Settlements(
+                ledger,
+                spans,
+                settings.lease_s,
+                settings.data_dir / UNPOSTED,
+                Uses(settings.data_dir / EMERGENCY),
+            )
             stack.push_async_callback(settlements.close)
             images = Images(
                 configuration=lambda: self._files.current,
@@ -360,6 +367,7 @@ class Running:
             "policies": {
                 "version": configuration.policies.version,
                 "budgets": len(configuration.policies.budgets),
+                "on_store_down": {one.name: one.on_store_down for one in configuration.policies.budgets},
             },
             "deployments": [deployment.id for deployment in configuration.deployments.deployments],
             "factor_set": configuration.factors.version,

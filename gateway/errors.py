@@ -66,7 +66,16 @@ class StoreAway(StoreError):
 
 
 class LedgerUnavailable(StoreError):
-    """The ledger could not decide: unreachable, too slow, out of memory or not initialised."""
+    """The ledger could not decide: unreachable, too slow, out of memory or not initialised.
+
+    `away` is a store that did not answer. One that is not even `asked` was known to be away: nothing can have
+    been done there.
+    """
+
+    def __init__(self, message: str, *, away: bool = False, asked: bool = True) -> None:
+        super().__init__(message)
+        self.away = away
+        self.asked = asked
 
 
 class WindowMoved(StoreError):

@@ -34,6 +34,9 @@ LOSS = ("tests/faults/test_loss.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
 SERVE = ("tests/lifecycle",)
+EMERGENCY = ("tests/budgets/test_emergency.py",)
+SEATS = ("tests/lifecycle/test_seats.py",)
+USES = ("tests/lifecycle/test_uses.py",)
 LIMIT_S = 300
 AT_ONCE = 2
 
@@ -418,6 +421,73 @@ MUTANTS = (
         "another_day",
     ),
     Mutant(
+        "passes one more than its share",
+        "gateway/budgets/emergency.py",
+        "before[dimension] + requested[dimension] <= share",
+        "before[dimension] <= share",
+        EMERGENCY,
+    ),
+    Mutant(
+        "gives every process the whole allowance",
+        "gateway/budgets/policy.py",
+        "limit // self.processes",
+        "limit",
+        EMERGENCY,
+    ),
+    Mutant(
+        "lets more processes pass than were declared",
+        "gateway/budgets/emergency.py",
+        "emergency is None or seat > emergency.processes",
+        "emergency is None",
+        EMERGENCY,
+    ),
+    Mutant(
+        "passes what no budget allows",
+        "gateway/budgets/emergency.py",
+        "return bool(enforced) and all(",
+        "return all(",
+        EMERGENCY,
+    ),
+    Mutant(
+        "has an allowance without having seen the store",
+        "gateway/budgets/ledger.py",
+        "raise LedgerUnavailable(reason, asked=False)",
+        "raise LedgerUnavailable(reason, away=True, asked=False)",
+        USES,
+        "started_without",
+    ),
+    Mutant(
+        "sends before it is written",
+        f"{LIFE}/uses.py",
+        "                await asyncio.to_thread(self._seat.write, posting)\n            except",
+        "                await asyncio.sleep(0)\n            except",
+        USES,
+        "on_disk_before",
+    ),
+    Mutant(
+        "forgets a seat that is taken again",
+        f"{LIFE}/seats.py",
+        "self._uses[line.hold] = Use(posting_of(line))",
+        "pass",
+        SEATS,
+    ),
+    Mutant(
+        "lets keys pass without the store",
+        f"{LIFE}/account.py",
+        "if uses is None or (ask.claim is not None and ask.claim.binding):",
+        "if uses is None:",
+        USES,
+        "idempotency_key",
+    ),
+    Mutant(
+        "charges again what SQL has",
+        f"{LIFE}/settlement.py",
+        "if used and await self.ledger.was_posted(posting.org, posting.hold):",
+        "if False:",
+        USES,
+        "tombstone",
+    ),
+    Mutant(
         "no shield",
         f"{LIFE}/serve.py",
         "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
@@ -500,8 +570,8 @@ MUTANTS = (
     Mutant(
         "forgets a settlement that the store did not take",
         f"{LIFE}/settlement.py",
-        "        self._queue[posting.hold] = posting\n",
-        "        return\n",
+        'waits for the ledger: %s", posting.hold, error)\n        self._queue[posting.hold] = posting\n',
+        'waits for the ledger: %s", posting.hold, error)\n        return\n',
         ("tests/lifecycle/test_settlement.py",),
     ),
     Mutant(

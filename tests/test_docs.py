@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer.main
 
 from gateway.api.auth import CREDENTIAL_HEADERS
-from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, INCLUDE
+from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, IDEMPOTENCY_KEY, INCLUDE
 from gateway.api.responses import HEADERS
 from gateway.cli import app
 from gateway.identity.subject import Role
+from gateway.lifecycle.story import UNENFORCED
 from gateway.settings import Settings, variable
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def test_every_header_of_answers_is_listed() -> None:
 
 
 def test_every_header_of_requests_is_listed() -> None:
-    ours = {INCLUDE, DEADLINE, ALLOW_DOWNGRADE}
+    ours = {INCLUDE, DEADLINE, ALLOW_DOWNGRADE, IDEMPOTENCY_KEY}
     assert listed("Request headers") >= {*ours, *(name.decode() for name in CREDENTIAL_HEADERS)}
 
 
@@ -101,7 +102,7 @@ def test_every_error_code_is_listed() -> None:
 
 
 def test_every_decision_and_role_is_listed() -> None:
-    assert listed("Decisions") == {"allow", "warn", "downgrade", "reroute", "deny"}
+    assert listed("Decisions") == {"allow", "warn", "downgrade", "reroute", UNENFORCED, "deny"}
     assert listed("Roles") == set(Role)
 
 

@@ -78,6 +78,14 @@ class AvoidedAnswer(msgspec.Struct):
     known_requests: int
 
 
+class WasteAnswer(msgspec.Struct):
+    """What attempts that may have run for nothing took, central estimates; no budget was charged for it."""
+
+    energy_wh: float
+    water_ml: float
+    carbon_g: float
+
+
 class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The usage of one group from `start` to `end`. `basis` is left out where nothing was charged.
 
@@ -103,6 +111,7 @@ class UsageItem(msgspec.Struct, omit_defaults=True, kw_only=True):
     unpriced_requests: int
     avoided_carbon_g: float | None
     avoided: dict[str, AvoidedAnswer]
+    waste: WasteAnswer
     basis: Literal["settled", "estimate", "mixed"] | None = None
 
 
@@ -226,6 +235,11 @@ def usage_item(row: UsageRow, period: Period) -> UsageItem:
         unpriced_requests=row.unpriced,
         avoided_carbon_g=avoided["even_spread"].carbon_g,
         avoided=avoided,
+        waste=WasteAnswer(
+            energy_wh=row.waste_energy_uwh / UWH_PER_WH,
+            water_ml=row.waste_water_ul / UL_PER_ML,
+            carbon_g=row.waste_carbon_ug / UG_PER_G,
+        ),
         basis=_basis(row),
     )
 

@@ -37,7 +37,9 @@ HEADERS = {
     "ecogate-basis": "`settled`: computed from what came back; `estimate`: from what was asked",
     "ecogate-deployment": "The deployment that did the work",
     "ecogate-zone": "Its electricity zone, where that is known",
-    "ecogate-decision": "`allow`, `downgrade`, `reroute` or `warn`; see the headers below",
+    "ecogate-decision": (
+        "`allow`, `downgrade`, `reroute` or `warn`, see the headers below; `unenforced`: the store was away"
+    ),
     "ecogate-rerouted": "Where budgets moved the request, as `from=flux-pl, to=flux-eco`",
     "ecogate-downgraded": "What was made lighter to fit the budgets, as `quality=low, size=512x512`",
     "ecogate-budget-remaining": "The tightest budget that the caller may see, as `name;dimension=remaining`",

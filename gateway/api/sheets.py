@@ -37,7 +37,7 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
         "unpriced_requests",
         "basis",
     ]
-    writer.writerow([*header, *avoided])
+    writer.writerow([*header, *avoided, *(f"waste_{name}" for name in QUANTITIES)])
     for item in items:
         ranges: list[tuple[float, RangeAnswer]] = [
             (item.energy_wh, item.energy_wh_range),
@@ -58,6 +58,7 @@ def usage_csv(items: Sequence[UsageItem], group_by: Sequence[str]) -> str:
                     for name in BASELINES
                     for figure in (item.avoided[name].carbon_g, item.avoided[name].known_requests)
                 ),
+                *(item.waste.energy_wh, item.waste.water_ml, item.waste.carbon_g),
             ]
         )
     return sheet.getvalue()

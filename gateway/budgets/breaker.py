@@ -43,7 +43,7 @@ class Breaker:
         trying = self._failures >= FAILURES
         if trying and (self._probing or time.monotonic() < self._closed_again):
             msg = f"{verb}: the budget store is known to be away"
-            raise LedgerUnavailable(msg)
+            raise LedgerUnavailable(msg, away=True, asked=False)
         self._probing = self._probing or trying
         try:
             async with deadline(verb, self._timeout_ms):
@@ -51,6 +51,7 @@ class Breaker:
             self._failures = 0
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, AWAY):
+                error.away = True
                 self._failures += 1
                 self._closed_again = time.monotonic() + OPEN_S
             raise

@@ -78,7 +78,8 @@ class Ledger:
         `store.connection.connect`: it reads texts and never retries on its own. `archive` is SQL's memory,
         from which a ledger that the store lost is rebuilt; without it such an org stays refused. For
         `grace_ms` after another server took over nothing is admitted, so that every gateway can bring back
-        what that server may lack. While `trouble` gives a reason nothing is admitted.
+        what that server may lack. While `trouble` gives a reason nothing is admitted, and not as from a store
+        that is away: so it is before the store was seen.
         """
         self._redis = redis
         self._call = Breaker(timeout_ms)
@@ -130,7 +131,7 @@ class Ledger:
         ]
         reason = self._trouble()
         if reason is not None:
-            raise LedgerUnavailable(reason)
+            raise LedgerUnavailable(reason, asked=False)
         await self._presence.ensure(org)
         over = ""
         for _ in range(CLAIM_TRIES):
@@ -239,6 +240,17 @@ class Ledger:
         if answer[0] == "no_ledger":
             self._presence.refuse(hold.org)
         return bool(answer[0] == "restored")
+
+    async def was_posted(self, org: str, hold_id: str) -> bool:
+        """Whether SQL has an entry of a hold; the store forgets one that ended hours ago."""
+        if self._archive is None:
+            return False
+        try:
+            async with asyncio.timeout(ARCHIVE_S):
+                return await self._archive.has_hold(org, hold_id)
+        except (StoreError, OSError, TimeoutError) as error:
+            msg = f"the database cannot say whether {hold_id} was charged: {error}"
+            raise LedgerUnavailable(msg) from error
 
     async def adopt_endings(self, org: str) -> int:
         """Post to the counters the recent endings that SQL has and the store lost; answers how many.

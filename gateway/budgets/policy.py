@@ -50,6 +50,18 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Emergency:
+    """What may pass in one window while the store is down: `limits` for all `processes` together."""
+
+    limits: Mapping[Dimension, int]
+    processes: int
+
+    def shares(self) -> dict[Dimension, int]:
+        """What one process may pass, rounded down."""
+        return {dimension: limit // self.processes for dimension, limit in self.limits.items()}
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """Limits in a window, for the requests that match, one counter per distinct value of `per`.
 
@@ -58,7 +70,7 @@ class Budget:
     where it is declared `unlimited`. `warn_at` are percentages of limits.
     `downgrade` are the changes by which a request may be made lighter, each on top of those before, and
     `reroute` the deployments that may take it instead. `alerts` are told when a percentage is reached, and of
-    the first refusal of a window.
+    the first refusal of a window. `emergency` is there where `on_store_down` is `allow`.
     """
 
     name: str
@@ -72,12 +84,13 @@ class Budget:
     bound: Bound
     mode: Mode
     on_exceed: tuple[Action, ...]
-    on_store_down: Literal["deny"]
+    on_store_down: Literal["deny", "allow"]
     warn_at: tuple[int, ...] = ()
     unlimited: tuple[Dimension, ...] = ()
     downgrade: tuple[Mapping[str, str | int], ...] = ()
     reroute: tuple[str, ...] = ()
     alerts: tuple[Webhook, ...] = ()
+    emergency: Emergency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +215,9 @@ def _budget(section: BudgetSection, document: Document[PolicyFile], line: int) -
         ),
         reroute=tuple(name for action in section.on_exceed for name in action.reroute or ()),
         alerts=tuple(Webhook(alert.webhook, alert.secret) for alert in section.alerts),
+        emergency=None
+        if section.emergency is None
+        else Emergency(limits_of(section.emergency.limits), section.emergency.processes),
     )
 
 

@@ -396,6 +396,13 @@ def _denies_at_last(actions: list[ActionSection]) -> list[ActionSection]:
     return actions
 
 
+class EmergencySection(Section):
+    """What may pass in one window while the store is down, for so many processes together."""
+
+    limits: Annotated[LimitsSection, AfterValidator(_some_limit)]
+    processes: Annotated[int, Field(ge=1, le=1000)]
+
+
 class BudgetSection(Section):
     """One entry of `budgets:`."""
 
@@ -439,17 +446,44 @@ class BudgetSection(Section):
         Field(min_length=1),
         AfterValidator(_denies_at_last),
     ] = Field(default_factory=_deny)
-    on_store_down: Annotated[Literal["deny"], unsupported("allow")] = "deny"
+    on_store_down: Literal["deny", "allow"] = "deny"
+    emergency: EmergencySection | None = None
     alerts: Annotated[list[AlertSection], Field(min_length=1, max_length=5), AfterValidator(once)] = Field(
         default_factory=list
     )
+
+
+def _declared_allowance(budget: BudgetSection) -> BudgetSection:
+    """`allow` needs an allowance in every dimension that the budget limits, and a share for each process."""
+    emergency = budget.emergency
+    if budget.on_store_down == "deny" and emergency is not None:
+        raise _mistake("emergency", "is only for on_store_down: allow")
+    if emergency is None:
+        if budget.on_store_down == "allow":
+            raise _mistake(
+                "on_store_down", "needs an 'emergency' that says how much may pass without the store"
+            )
+        return budget
+    allowance = limits_of(emergency.limits)
+    for dimension in limits_of(budget.limits):
+        if dimension not in allowance:
+            raise _mistake("emergency", f"must limit {dimension} too, as the budget does")
+    for dimension, limit in allowance.items():
+        if 0 < limit < emergency.processes:
+            raise _mistake("emergency", f"{dimension} is too little to share among the processes")
+    return budget
+
+
+def _mistake(key: str, message: str) -> ValidationError:
+    details = [InitErrorDetails(type=wrong(message), loc=(key,), input=None)]
+    return ValidationError.from_exception_data("budget", details)
 
 
 class PolicyFile(Section):
     """A whole file; `timezone` holds for each budget that names none."""
 
     timezone: Zone = "UTC"
-    budgets: list[BudgetSection]
+    budgets: list[Annotated[BudgetSection, AfterValidator(_declared_allowance)]]
 
 
 def limits_of(section: LimitsSection) -> dict[Dimension, int]:

@@ -97,6 +97,9 @@ class Archive(Sums, Protocol):
     async def ended(self, org: str, request_id: str) -> Ended | None:
         """How a request ended; None when no entry of it is known."""
 
+    async def has_hold(self, org: str, hold: str) -> bool:
+        """Whether an entry of the hold is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenHold:

@@ -6,13 +6,19 @@ However often it is asked to, it posts once: what is posted first stands. Refuse
 from __future__ import annotations
 
 import logging
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gateway import telemetry as names
+from gateway.budgets.emergency import allowed
+from gateway.budgets.holds import Held
 from gateway.budgets.recovery import OpenHold
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.plan import hold_of
+from gateway.lifecycle.story import UNENFORCED
 from gateway.lifecycle.unposted import Posting
+from gateway.lifecycle.uses import emergency_hold
 from gateway.usage.record import UNCERTAIN
 
 if TYPE_CHECKING:
@@ -20,12 +26,12 @@ if TYPE_CHECKING:
 
     from gateway.budgets.amounts import Charge, Dimension
     from gateway.budgets.counter import Counter, Shortfall
-    from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
     from gateway.errors import ApiError
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.seats import Seat
     from gateway.lifecycle.settlement import Settlements
     from gateway.lifecycle.story import Story
     from gateway.routing.rank import Route
@@ -55,6 +61,41 @@ class Account:
         self._telemetry = telemetry
         self.held: Held | None = None
         self.closed = False
+        self.unenforced = False
+        self._hold = ask.id
+
+    async def use(self) -> bool:
+        """Goes on without the store, within what every budget allows for that; False when one does not.
+
+        A request with an idempotency key never does, because nobody can say whether it came before.
+        """
+        ask, matched = self._ask, self._story.matched
+        uses = self._settlements.uses
+        if uses is None or (ask.claim is not None and ask.claim.binding):
+            return False
+        counters = tuple(match.counter for match in matched)
+        hold, decision = emergency_hold(ask.id), self._story.decision
+        self._story.decision = UNENFORCED
+        for index, charge in enumerate(self._plan.holds):
+            record = self._story.record(self._plan.routes[index], outcome="unknown")
+            posting = Posting(ask.subject.org, hold, charge, record, counters, known=False)
+
+            def allows(seat: Seat, charge: Charge = charge) -> bool:
+                used = partial(seat.used, ask.subject.org)
+                return allowed(charge, matched, seat=seat.number, used=used)
+
+            if await uses.begin(posting, allows):
+                self.held, self._hold, self.unenforced = Held(index, counters, (), replay=False), hold, True
+                return True
+        self._story.decision = decision
+        return False
+
+    def give_up(self, route: Route) -> None:
+        """The store may have made the hold without an answer: it is released when the store is back."""
+        record = self._story.record(
+            route, outcome="not_started", status=HTTPStatus.SERVICE_UNAVAILABLE, images=0
+        )
+        self._settlements.later(Posting(self._ask.subject.org, self._ask.id, None, record))
 
     def opened(self, held: Held) -> None:
         """The hold exists: its lease is renewed until it is posted."""
@@ -83,7 +124,7 @@ class Account:
         with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
             known = facts.get("outcome") not in UNCERTAIN
             posting = Posting(
-                ask.subject.org, ask.id, charge, record, self._counters(), known=known, claim=ask.claim
+                ask.subject.org, self._hold, charge, record, self._counters(), known=known, claim=ask.claim
             )
             if not await self._settlements.post(posting):
                 names.failed(span, "queued")
@@ -109,7 +150,7 @@ class Account:
         self.closed = True
         self._note_waste()
         with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
-            await self._settlements.post(Posting(ask.subject.org, ask.id, None, record, self._counters()))
+            await self._settlements.post(Posting(ask.subject.org, self._hold, None, record, self._counters()))
 
     async def note_refusal(self, error: ApiError, rows: Sequence[Shortfall]) -> None:
         """Keeps the refusal for review; the refusal itself stands even when it cannot be noted."""

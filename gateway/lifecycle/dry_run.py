@@ -103,7 +103,12 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
     configuration = images.configuration()
     planner = partial(images.plan, configuration, subject)
     plan = planner(least)
-    matched, balances, now = await _balances(images, configuration, subject, least)
+    try:
+        matched, balances, now = await _balances(images, configuration, subject, least)
+    except LedgerUnavailable:
+        if any(budget.emergency is not None for budget in configuration.policies.budgets):
+            return  # it is decided when it is known in full
+        raise
     verdict = first_that_fits(plan.holds, balances)
     if isinstance(verdict, int):
         return

@@ -41,6 +41,8 @@ from gateway.upstreams.refusals import not_started
 from gateway.usage.record import Attempt
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
     from gateway.errors import ApiError, BudgetExceeded
@@ -54,6 +56,11 @@ if TYPE_CHECKING:
     from gateway.upstreams.client import Upstreams
 
 logger = logging.getLogger(__name__)
+
+WITHOUT_STORE = (
+    "The budget store is down: this was not checked against budgets, counts against an emergency"
+    " allowance and is charged when the store is back."
+)
 
 
 class Life:
@@ -111,10 +118,8 @@ class Life:
                 admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
                 answer = await admission.ask(self._story)
             except LedgerUnavailable as unavailable:
-                names.failed(span, "budget_store_unavailable")
-                # The hold may have been made without our hearing of it: it must not stand in the way.
-                await self._account.release(self._plan.routes[0], outcome="not_started", status=503)
-                raise failures.store_unavailable() from unavailable
+                await self._without_store(span, unavailable)
+                return
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
             if isinstance(answer, Earlier):
                 repeated = repeats.told(answer)
@@ -211,6 +216,26 @@ class Life:
         else:
             await self._account.charge_as_held(self._dispatched, outcome="unknown", status=500)
 
+    async def _without_store(self, span: Span, unavailable: LedgerUnavailable) -> None:
+        """Goes on within the allowance that policies declare for this, or raises the refusal."""
+        if unavailable.asked:  # the hold may have been made without our hearing of it
+            self._account.give_up(self._plan.routes[0])
+        if not (unavailable.away and await self._account.use()):
+            names.failed(span, "budget_store_unavailable")
+            self._account.closed = True
+            raise failures.store_unavailable() from unavailable
+        held = self._account.held
+        assert held is not None, "a use holds"  # noqa: S101
+        self._story.notices = (WITHOUT_STORE,)
+        self._telemetry.would_refuse(route=self._ask.request.route, mode="emergency")
+        span.set_attributes(
+            {
+                names.BUDGETS: [matched.counter.budget for matched in self._story.matched],
+                names.DECISION: self._story.decision,
+                names.DEPLOYMENT: self._plan.routes[held.candidate].deployment.id,
+            }
+        )
+
     async def _refusal(self, refused: Refused) -> BudgetExceeded:
         """The answer to a request without room, with what would be admitted instead."""
         look = Alternatives(self._ledger, self._configuration, self._planner, now=refused.now)
@@ -252,6 +277,9 @@ class Life:
             else:
                 await self._account.release(route, outcome="client_gone", status=None)
             raise ClientGone
+        if self._account.unenforced:
+            self._dispatched = route
+            return
         record = self._story.record(route, outcome="unknown")
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, record)

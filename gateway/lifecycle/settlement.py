@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gateway.budgets.ledger import RETENTION_S
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.unposted import Posting, UnpostedFile, left_behind
+from gateway.lifecycle.uses import Uses, emergency_hold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ class Settlements:
     telemetry: Telemetry
     lease_s: int
     directory: Path | None = None
+    uses: Uses | None = None
     _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
@@ -72,10 +74,22 @@ class Settlements:
     def left(self, hold_id: str) -> None:
         """Its life is over: a hold that was not posted is no longer renewed, and its lease decides."""
         self._open.pop(hold_id, None)
+        use = None if self.uses is None else self.uses.abandoned(emergency_hold(hold_id))
+        if use is not None:
+            self._queue[use.hold] = use
+
+    def later(self, posting: Posting) -> None:
+        """Posts it when the ledger answers again; a lease covers it, so it need not be kept on disk."""
+        if len(self._queue) < QUEUE_LIMIT:
+            self._queue[posting.hold] = posting
 
     async def post(self, posting: Posting) -> bool:
         """Posts at once if the ledger answers, else keeps it on disk; says whether it was posted."""
         self._open.pop(posting.hold, None)
+        if self.uses is not None and posting.hold in self.uses:
+            await self.uses.end(posting)
+            self._queue[posting.hold] = posting
+            return False
         try:
             await self._send(posting)
         except LedgerUnavailable as error:
@@ -104,6 +118,8 @@ class Settlements:
             except ValueError:
                 logger.exception("settlement of hold %s cannot be posted; its lease keeps the charge", hold)
             self._queue.pop(hold, None)
+            if self.uses is not None and hold in self.uses:
+                await self.uses.posted(hold)
         async with self._writing:
             if self._queue:
                 return
@@ -148,6 +164,8 @@ class Settlements:
                 await asyncio.to_thread(file.close)
             self._left.clear()
             self._file = None
+        if self.uses is not None:
+            await self.uses.close()
 
     async def _bring_back(self, org: str) -> None:
         """What SQL has first, since it must not be posted again; then what only this process knows."""
@@ -185,6 +203,9 @@ class Settlements:
             )
 
     async def _send(self, posting: Posting) -> None:
+        used = self.uses is not None and posting.hold in self.uses
+        if used and await self.ledger.was_posted(posting.org, posting.hold):
+            return
         await self._post_again(posting)
         self._forget_old()
         self._recent.append((time.monotonic(), posting))
@@ -212,6 +233,9 @@ class Settlements:
 
     async def _take_over(self) -> None:
         """Queue what processes that died on this data directory could not post."""
+        if self.uses is not None:
+            for posting in await self.uses.take_over():
+                self._queue.setdefault(posting.hold, posting)
         if self.directory is None:
             return
         async with self._writing:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from gateway.routing.rank import Route
 
 
+UNENFORCED = "unenforced"
+"""The decision on a request that passed while the store was down; no budget was asked."""
+
+
 @dataclass(slots=True)
 class Story:
     """What happened to one request so far.
@@ -95,7 +99,7 @@ class Story:
                 footprint=shown.as_json(),
                 candidates=[ranked.as_json() for ranked in self.plan.ranking.routes],
                 routing=self.plan.ranking.as_json(),
-                policies=verdict_log(self.matched, self.exceeded),
+                policies=self._verdicts(),
                 attempts=list(self.attempts),
                 served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
@@ -110,6 +114,10 @@ class Story:
                 warnings=list(shown.warnings),
             )
         )
+
+    def _verdicts(self) -> list[dict[str, Any]]:
+        lines = verdict_log(self.matched, self.exceeded)
+        return [line | {"verdict": UNENFORCED} for line in lines] if self.decision == UNENFORCED else lines
 
     def waste(self, place: int, route: Route | None) -> None:
         """Marks an attempt as one that may have run at a route for nothing; None takes the mark away."""

@@ -48,7 +48,7 @@ class Posting:
     claim: Claim | None = None
 
 
-class _Line(msgspec.Struct, array_like=True, frozen=True):
+class Line(msgspec.Struct, array_like=True, frozen=True):
     """One posting as it stands in the file; a counter is id, budget, start, until (ms), bound."""
 
     org: str
@@ -78,7 +78,7 @@ class UnpostedFile:
 
     def write(self, postings: Iterable[Posting]) -> None:
         """Append and sync. Raises OSError, on a full disk for one."""
-        lines = b"".join(msgspec.json.encode(_line(posting)) + b"\n" for posting in postings)
+        lines = b"".join(msgspec.json.encode(line_of(posting)) + b"\n" for posting in postings)
         written = os.write(self._descriptor, lines)
         if written != len(lines):
             msg = "the disk took only a part of a settlement"
@@ -131,20 +131,20 @@ def _read(path: Path, *, not_before_ms: int) -> tuple[list[Posting], list[bytes]
             logger.warning("the last line of %s is not complete and is left out", path.name)
             continue
         try:
-            line = msgspec.json.decode(text, type=_Line)
+            line = msgspec.json.decode(text, type=Line)
         except msgspec.MsgspecError:
             stale.append(text)
             continue
         if line.at_ms < not_before_ms:
             stale.append(text)
         else:
-            fresh.append(_posting(line))
+            fresh.append(posting_of(line))
     return fresh, stale
 
 
-def _line(posting: Posting) -> _Line:
+def line_of(posting: Posting) -> Line:
     charge = posting.charge
-    return _Line(
+    return Line(
         posting.org,
         posting.hold,
         None if charge is None else (charge.central.vector(), charge.high.vector()),
@@ -158,7 +158,7 @@ def _line(posting: Posting) -> _Line:
     )
 
 
-def _posting(line: _Line) -> Posting:
+def posting_of(line: Line) -> Posting:
     charge = None
     if line.charge is not None:
         charge = Charge(Amounts.of(line.charge[0]), Amounts.of(line.charge[1]))

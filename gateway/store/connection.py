@@ -12,10 +12,11 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -23,7 +24,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from gateway.errors import StoreAway, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 MAX_CONNECTIONS = 64  # per process; a call waits for a free one within its own deadline
 CLUSTER, SENTINEL = "redis+cluster://", "redis+sentinel://"
@@ -36,6 +37,36 @@ OLDEST_SERVER = (7, 0)  # script flags and PEXPIRETIME came with Redis 7.0
 
 
 logger = logging.getLogger(__name__)
+
+
+class _Telling(AbstractConnection):
+    """A connection that tells in redis-py's words that the other side has closed it."""
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:  # uvloop's word for a transport that is closed
+            msg = "the connection is closed"
+            raise ConnectionResetError(msg) from error
+
+
+class _Plain(_Telling, Connection): ...
+
+
+class _Encrypted(_Telling, SSLConnection): ...
+
+
+class _Local(_Telling, UnixDomainSocketConnection): ...
+
+
+class _Elected(_Telling, SentinelManagedConnection): ...
+
+
+_TELLING: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _Plain,
+    SSLConnection: _Encrypted,
+    UnixDomainSocketConnection: _Local,
+}
 
 
 def connect(url: str, *, timeout_ms: int) -> Redis:
@@ -71,6 +102,7 @@ def connect(url: str, *, timeout_ms: int) -> Redis:
             " and be well formed"
         )
         raise StoreError(msg) from None
+    pool.connection_class = _TELLING[pool.connection_class]
     return Redis.from_pool(pool)
 
 
@@ -91,7 +123,7 @@ def _several(url: str, options: dict[str, Any]) -> Redis:
         if not service:
             raise ValueError(service)
         sentinel = Sentinel(addresses, sentinel_kwargs=dict(options), **options, **account)  # type: ignore[no-untyped-call]
-        primary: Redis = sentinel.master_for(service)
+        primary: Redis = sentinel.master_for(service, connection_class=_Elected)
         return primary
     nodes = [ClusterNode(host, port) for host, port in addresses]
     # The same commands with the same answers; only the type differs.

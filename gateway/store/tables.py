@@ -110,7 +110,7 @@ journal_rejects = Table(
 # first entry. Rows are short, since usage reads many of them: the record itself stays in the journal.
 # `*_low_*` is null where the record's footprint says nothing about a lower bound, `cost_uusd` where nobody
 # knows what the request cost, `avoided_*` (against an even spread and against the best fixed choice) where
-# the record does not tell.
+# the record does not tell. `waste_*` is what failed attempts may have taken for nothing.
 requests = Table(
     "requests",
     metadata,
@@ -142,6 +142,9 @@ requests = Table(
     Column("cost_uusd", BigInteger),
     Column("avoided_even_ug", BigInteger),
     Column("avoided_fixed_ug", BigInteger),
+    Column("waste_energy_uwh", BigInteger, nullable=False),
+    Column("waste_water_ul", BigInteger, nullable=False),
+    Column("waste_carbon_ug", BigInteger, nullable=False),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
     Column("retry_of", Text),
@@ -193,6 +196,9 @@ usage_hours = Table(
     Column("avoided_fixed_ug", BigInteger, nullable=False),
     Column("avoided_even_known", BigInteger, nullable=False),
     Column("avoided_fixed_known", BigInteger, nullable=False),
+    Column("waste_energy_uwh", BigInteger, nullable=False),
+    Column("waste_water_ul", BigInteger, nullable=False),
+    Column("waste_carbon_ug", BigInteger, nullable=False),
     Index(None, "hour_ms"),
 )
 

@@ -165,6 +165,14 @@ class Archive:
         known = last.kind != "expire" and decode(last.record).outcome not in UNCERTAIN
         return Ended(central, known)
 
+    async def has_hold(self, org: str, hold: str) -> bool:
+        """Whether the journal has an entry of the hold."""
+        query = select(journal.c.entry_id).where(
+            journal.c.org == org, journal.c.stream == "journal", journal.c.hold == hold
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(query.limit(1))).first() is not None
+
     async def supersede(self, org: str, turn: str) -> None:
         """From now on no entry is stored that was read in an earlier turn than this; turns sort as texts.
 

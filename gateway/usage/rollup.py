@@ -27,6 +27,7 @@ AMOUNTS = (
     *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
     *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
     *("cost_uusd", "avoided_even_ug", "avoided_fixed_ug"),
+    *("waste_energy_uwh", "waste_water_ul", "waste_carbon_ug"),
 )
 KNOWN = {
     "retries": "retry_of",

@@ -23,6 +23,7 @@ from gateway.usage.entries import JOURNAL, Amounts
 from gateway.usage.record import Record, decode
 from gateway.usage.rollup import move
 from gateway.usage.turns import in_turn
+from gateway.usage.waste import wasted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,6 +238,9 @@ def _request_row(request: Request) -> dict[str, Any]:
         "cost_uusd": None if central.unpriced else central.cost_uusd,
         "avoided_even_ug": avoided_ug(record, "even_spread", central.carbon_ug),
         "avoided_fixed_ug": avoided_ug(record, "best_fixed", central.carbon_ug),
+        "waste_energy_uwh": wasted(record, "energy_wh"),
+        "waste_water_ul": wasted(record, "water_ml"),
+        "waste_carbon_ug": wasted(record, "carbon_g"),
         "record_stream": request.record_entry[0],
         "record_entry_id": request.record_entry[1],
         "retry_of": record.retry_of,

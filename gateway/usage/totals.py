@@ -64,7 +64,8 @@ class UsageRow:
 
     Of all `requests`, `refused` were denied by a budget and `retries` repeated an earlier one. `settled` and
     `estimated` took something, and say whether the amounts come from what came back. `cost_uusd` is None
-    where the cost of one of them is not known; `unpriced` counts those.
+    where the cost of one of them is not known; `unpriced` counts those. `waste_*` is what failed attempts may
+    have taken for nothing.
     """
 
     start_ms: int
@@ -83,6 +84,9 @@ class UsageRow:
     unpriced: int
     avoided_even: Avoided
     avoided_fixed: Avoided
+    waste_energy_uwh: int
+    waste_water_ul: int
+    waste_carbon_ug: int
 
 
 def statement(question: UsageQuestion, visible: Visibility) -> Select[Any]:
@@ -162,6 +166,9 @@ def read_row(row: Mapping[Any, Any], question: UsageQuestion) -> UsageRow:
         cost_uusd=number["cost_uusd"] if number["priced"] == count else None,
         unpriced=count - number["priced"],
         avoided_even=Avoided(number["avoided_even_ug"], number["avoided_even_known"]),
+        waste_energy_uwh=number["waste_energy_uwh"],
+        waste_water_ul=number["waste_water_ul"],
+        waste_carbon_ug=number["waste_carbon_ug"],
         avoided_fixed=Avoided(number["avoided_fixed_ug"], number["avoided_fixed_known"]),
         **sums,
     )

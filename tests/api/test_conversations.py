@@ -430,6 +430,25 @@ async def test_an_error_under_a_status_of_success_is_no_success(
         assert await spent(client) == (charged, 0)
 
 
+@BOTH
+async def test_a_conversation_with_an_idempotency_key_is_had_once(
+    tmp_path: Path, redis_url: str, route: str
+) -> None:
+    deployment, path, ask = ASKS[route]
+    key = {"idempotency-key": "4711"}
+    async with running(tmp_path, redis_url, deployment, budget(), max_images_per_response=1) as gateway:
+        client = await gateway.member()
+        first = await client.post(path, json=ask, headers=key)
+        again = await client.post(path, json=ask, headers=key)
+        other = await client.post(path, json=ask | {"user": "somebody else"}, headers=key)
+
+        assert first.status_code == 200, first.text
+        codes = [answer.json()["error"]["code"] for answer in (again, other)]
+        assert codes == ["idempotency_completed", "idempotency_key_conflict"]
+        assert again.json()["error"]["eco"]["request"] == first.headers["x-request-id"]
+        assert await spent(client) == (1, 0)
+
+
 async def test_fifty_at_once_never_overspend(tmp_path: Path, redis_url: str) -> None:
     """Each may make two images and makes one: 20 fit by what is held, and the rest by what was given back."""
     async with running(tmp_path, redis_url, TALKS, budget(limits={"images": 20}), seconds=1) as gateway:

@@ -12,7 +12,7 @@ from gateway.budgets.windows import moment
 from gateway.identity.subject import Role
 from gateway.store.connection import connect
 from gateway.usage.journal import JournalConsumer
-from gateway.usage.record import encode
+from gateway.usage.record import Attempt, encode
 from tests.api.eco_side import ASKED, open_eco_side
 from tests.usage.journals import append, record, refuse
 from tests.usage.test_avoided import INSTEAD, PLANNED
@@ -109,6 +109,7 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
                 "even_spread": {"carbon_g": None, "known_requests": 0},
                 "best_fixed": {"carbon_g": None, "known_requests": 0},
             },
+            "waste": {"energy_wh": 0.0, "water_ml": 0.0, "carbon_g": 0.0},
             "basis": "settled",
         }
     ]
@@ -119,6 +120,17 @@ async def test_a_row_of_usage_has_its_ranges_units_and_basis(eco: EcoSide) -> No
         "end": "2100-01-01T00:00:00Z",
         "timezone": "UTC",
     }
+
+
+async def test_what_failed_attempts_wasted_is_summed_beside_what_was_charged(eco: EcoSide) -> None:
+    lost = Attempt("a", "unknown", wasted={"energy_wh": 1.5, "water_ml": 2.0, "carbon_g": 0.25})
+    for number in range(2):
+        await append(eco.redis, record(id=f"req_lost{number}", team="unlucky", attempts=[lost]))
+    await JournalConsumer(eco.redis, eco.database).drain_once()
+
+    [row] = await eco.rows("owner", "/eco/v1/usage", **EVERYTHING, team="unlucky")
+
+    assert row["waste"] == {"energy_wh": 3.0, "water_ml": 4.0, "carbon_g": 0.5}
 
 
 async def test_what_was_avoided_is_told_by_baseline_and_may_be_negative(eco: EcoSide) -> None:

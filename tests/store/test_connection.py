@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
+import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.errors import StoreAway, StoreError
@@ -131,3 +132,22 @@ async def test_sentinels_and_clusters_are_named_by_their_schemes() -> None:
     await sentinel.aclose()
     with pytest.raises(StoreAway):
         await check_server(connect("redis+cluster://127.0.0.1:1", timeout_ms=100))
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_a_server_that_is_away(redis_url: str) -> None:
+    """On uvloop, where a gateway runs, a write to a transport that is closed raises a RuntimeError."""
+
+    async def ask() -> None:
+        client = connect(redis_url, timeout_ms=1000)
+        pool: Any = client.connection_pool
+        connection = await pool.get_connection()
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.05)
+        try:
+            with pytest.raises(RedisConnectionError):
+                await connection.send_command("PING", check_health=False)
+        finally:
+            await pool.release(connection)
+            await client.aclose()
+
+    uvloop.run(ask())

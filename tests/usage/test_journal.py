@@ -317,7 +317,7 @@ async def test_streams_that_vanish_with_their_groups_are_found_again(
 
 
 POISON = [
-    {"kind": "grant"},
+    {"kind": "gift"},
     {"central": "1 2 3"},
     {"central": "1 2 3 4.0"},
     {"high": f"{2**53} 0 0 0"},

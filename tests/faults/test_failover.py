@@ -1,0 +1,156 @@
+"""Another server takes over: by Sentinels, and with a gateway that dies in the same moment (F6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from gateway.demo.standin import StandInSettings
+from gateway.store.server import find_server
+from gateway.store.sql import open_database
+from tests.faults.proxy import FaultProxy
+from tests.faults.servers import answers, server_running
+from tests.faults.test_loss import is_replica
+from tests.faults.world import (
+    ASK,
+    PLENTY,
+    assert_exact,
+    charged,
+    load,
+    quiet,
+    service,
+    store_running,
+    until,
+)
+from tests.processes import free_port, gateway_process
+from tests.running import GENERATIONS, gateway_running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.faults.servers import Server
+    from tests.processes import GatewayProcess
+
+SERVICE = "budgets"
+
+
+@contextlib.asynccontextmanager
+async def sentinels_of(primary: Server, home: Path, count: int = 3) -> AsyncIterator[list[int]]:
+    """The ports of Sentinels that watch a primary and need two voices."""
+    ports, processes = [free_port() for _ in range(count)], []
+    try:
+        for port in ports:
+            file = home / f"sentinel-{port}.conf"
+            file.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {home}\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
+                f"sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 5000\n"
+            )
+            with file.with_suffix(".log").open("wb") as log:
+                processes.append(
+                    await asyncio.create_subprocess_exec(
+                        str(find_server()), str(file), "--sentinel", stdout=log, stderr=log
+                    )
+                )
+        yield ports
+    finally:
+        for process in processes:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.long
+async def test_a_failover_by_sentinels_costs_seconds_and_no_charge(tmp_path: Path) -> None:
+    async with (
+        server_running(tmp_path / "one") as one,
+        server_running(tmp_path / "two", "--replicaof", "127.0.0.1", str(one.port)) as two,
+        two.client() as replica,
+        sentinels_of(one, tmp_path) as ports,
+    ):
+        await until(lambda: is_replica(replica))
+        places = ",".join(f"127.0.0.1:{port}" for port in ports)
+        await asyncio.sleep(3)  # Sentinels find the replica and each other
+        zones = {"SE": StandInSettings(zone="SE", seconds_per_image=256)}
+        url = f"redis+sentinel://{places}/{SERVICE}"
+        async with gateway_running(tmp_path, url, budgets=PLENTY, zones=zones, lease_s=30) as gateway:
+            assert set((await load(gateway.admin, per_s=10, seconds=1)).statuses) == {200}
+            loading = asyncio.create_task(load(gateway.admin, per_s=5, seconds=4))
+            await asyncio.sleep(2)
+            await one.kill()
+            tally = await loading
+
+            async def admits() -> bool:
+                return (await load(gateway.admin, per_s=1, seconds=1)).statuses == [200]
+
+            await until(admits)
+            assert set(tally.statuses) <= {200, 503}
+            assert tally.count(200) >= 5
+            assert await answers(replica)
+            await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
+
+
+async def ask(gateway: GatewayProcess) -> int | None:
+    async with gateway.client() as client:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.post(GENERATIONS, json=ASK)).status_code
+    return None
+
+
+@pytest.mark.long
+async def test_f6_only_what_a_gateway_took_with_it_in_the_last_second_is_lost(tmp_path: Path) -> None:
+    """Replication stalls while both work on; then primary and one gateway die, and the replica takes over."""
+    async with (
+        store_running(tmp_path / "store") as store,
+        store_running(tmp_path / "replica") as replica,
+        service(seconds_per_image=0.3) as images,
+    ):
+        port = free_port()
+        await store.redis.config_set("port", port)
+        shared = {
+            "ECOGATE_REDIS_URL": store.url,
+            "ECOGATE_LEASE_S": "10",
+            "ECOGATE_DATABASE_URL": f"sqlite:///{tmp_path / 'usage.sqlite3'}",
+        }
+        services = {"SE": images.base_url}
+        async with (
+            FaultProxy(("127.0.0.1", port)) as replication,
+            gateway_process(tmp_path / "dies", services, budgets=PLENTY, **shared) as dies,
+            gateway_process(tmp_path / "lives", services, budgets=PLENTY, **shared) as lives,
+            lives.client() as living,
+        ):
+            await replica.redis.replicaof("127.0.0.1", replication.port)
+            await until(lambda: is_replica(replica.redis))
+            assert await asyncio.gather(*(ask(dies) for _ in range(5))) == [200] * 5
+            assert set((await load(living, per_s=10, seconds=1)).statuses) == {200}
+            await asyncio.sleep(0.5)
+            replication.stall()
+            sent_before = len(images.standin.generations)
+            dying = [asyncio.create_task(ask(dies)) for _ in range(8)]
+            of_the_living = asyncio.create_task(load(living, per_s=10, seconds=3))
+            await asyncio.sleep(0.8)
+            took = len(images.standin.generations) - sent_before
+            dies.send(signal.SIGKILL)
+            await dies.ended()
+            await replica.redis.replicaof("NO", "ONE")
+            store.proxy.target = replica.proxy.target
+            store.proxy.reset_all()
+            await asyncio.gather(*dying)
+            tally = await of_the_living
+
+            database = await open_database(shared["ECOGATE_DATABASE_URL"], tmp_path)
+            try:
+                found = await quiet(replica.redis, database)
+                made, paid = len(images.standin.generations), await charged(database)
+            finally:
+                await database.close()
+
+        assert found.differences == ()
+        assert set(tally.statuses) <= {200, 503}
+        # What the living one sent is charged; of the dying one's at most what it took with it is not.
+        assert made - min(took, 8) <= paid <= made + 8

@@ -39,6 +39,8 @@ ONLY_CHECK_SEES: dict[Kind, set[str]] = {
         *("emergency-with-deny",),
         *("alerts-webhook-credentials", "alerts-webhook-fragment", "alerts-webhook-http"),
         *("alerts-webhook-port", "alerts-webhook-twice", "limit-images-too-many", "limit-too-fine"),
+        *("emergency-lacks-a-dimension", "emergency-missing", "emergency-too-little-to-share"),
+        "emergency-with-deny",
         *("limit-too-large", "name-twice", "on-exceed-after-deny", "on-exceed-downgrade"),
         *("on-exceed-two-ladders", "on-exceed-twice", "reference-outside-a-secret"),
         *("timezone-offset", "timezone-unknown"),

@@ -80,7 +80,12 @@ OPTIONS = {
     ),
     IDEMPOTENCY_KEY: (
         "Makes repetitions of this request within 24 hours one: 409 instead of a second call and charge",
-        Schema(type=OpenAPIType.STRING, min_length=1, max_length=255),
+        Schema(
+            type=OpenAPIType.STRING,
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+        ),
     ),
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"

@@ -251,7 +251,9 @@ async def test_a_wish_to_wait_is_passed_on_and_costs_nothing(tmp_path: Path, red
         busy = await here.post()
 
         assert (blocked.status_code, blocked.json()["error"]) == (400, blocked.json()["error"] | refusal)
-        assert (busy.status_code, busy.headers["retry-after"]) == (429, "17")
+        assert busy.status_code == 429
+        # Spread a little, so that not everybody comes back at once.
+        assert 13 <= int(busy.headers["retry-after"]) <= 21
         assert await here.budgets() == (0, 0)
         record = await recorded(here.client, blocked.headers["x-request-id"])
         assert (record["outcome"], record["charge"]["images"]) == ("rejected", 0)

@@ -99,10 +99,24 @@ async def test_one_gateway_asks_and_all_of_them_know(
         assert known.source == "electricity-maps"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (429, {"retry_after": "77"}, 77, "too many requests"),
+        (401, {}, 3600, "refused with status 401"),
+        (403, {}, 3600, "refused with status 403"),
+        (404, {}, 3600, "refused with status 404"),
+    ],
+)
 async def test_a_source_that_refuses_is_left_alone_by_everybody(
-    redis: Redis, http: httpx.AsyncClient, source: Source, tmp_path: Path
+    redis: Redis,
+    http: httpx.AsyncClient,
+    source: Source,
+    tmp_path: Path,
+    refusal: tuple[int, dict[str, str], int, str],
 ) -> None:
-    source.says(HISTORY, "{}", 429, retry_after="77")
+    status, headers, pause_s, problem = refusal
+    source.says(HISTORY, "{}", status, **headers)
     configured = configuration(tmp_path, [maps(source)], "DE")
     first, second = feed(redis, http, configured), feed(redis, http, configured)
 
@@ -110,8 +124,8 @@ async def test_a_source_that_refuses_is_left_alone_by_everybody(
     await second.tick()
 
     assert len(source.asked) == 1
-    assert 60 < await redis.ttl("eg:signals:turn:electricity-maps:DE") <= 77
-    assert second.grid.problems == {"electricity-maps DE": "too many requests"}
+    assert pause_s - 17 < await redis.ttl("eg:signals:turn:electricity-maps:DE") <= pause_s
+    assert second.grid.problems == {"electricity-maps DE": problem}
 
 
 async def test_what_was_known_stays_when_the_source_fails(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+ROUNDS = 4
+"""Of the event loop, from a reply in the socket to the task that waits for it."""
 LUA = files("gateway.budgets") / "lua"
 
 
@@ -67,10 +69,18 @@ class Script:
 
 @asynccontextmanager
 async def deadline(verb: str, timeout_ms: int) -> AsyncIterator[None]:
-    """Bound everything inside by `timeout_ms`, and turn the store's failures into LedgerUnavailable."""
+    """Bound everything inside by `timeout_ms`, and turn the store's failures into LedgerUnavailable.
+
+    A loop that was busy for longer than that has not looked at its sockets meanwhile: what has already come
+    is read before the time counts as over.
+    """
     try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            yield
+        async with asyncio.timeout(None) as scope:
+            patience = _Patience(scope, timeout_ms / 1000)
+            try:
+                yield
+            finally:
+                patience.cancel()
     except OutOfMemoryError as error:
         msg = f"{verb}: the budget store is full"
         raise LedgerUnavailable(msg) from error
@@ -80,3 +90,21 @@ async def deadline(verb: str, timeout_ms: int) -> AsyncIterator[None]:
         else:
             msg = f"{verb}: the budget store failed: {type(error).__name__}: {error}"
         raise LedgerUnavailable(msg) from error
+
+
+class _Patience:
+    """Ends a scope some time later and `ROUNDS` rounds of the loop after that, unless it is cancelled."""
+
+    def __init__(self, scope: asyncio.Timeout, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scope = scope
+        self._handle: asyncio.Handle = self._loop.call_later(seconds, self._wait, ROUNDS)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _wait(self, rounds: int) -> None:
+        if rounds:
+            self._handle = self._loop.call_soon(self._wait, rounds - 1)
+        else:
+            self._scope.reschedule(self._loop.time())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -84,3 +85,67 @@ async def test_a_cancelled_try_lets_the_next_one_try() -> None:
 
     async with breaker("reserve"):
         pass
+
+
+async def test_the_deadline_of_a_call_begins_when_it_has_a_place() -> None:
+    breaker = Breaker(300)
+
+    async def one() -> None:
+        async with breaker("reserve"):
+            await asyncio.sleep(0.1)
+
+    # One after the other they take longer than a deadline; none has to wait for it in the store's hands.
+    await asyncio.gather(*(one() for _ in range(6 * module.AT_ONCE)))
+
+
+async def test_who_waits_for_a_place_is_refused_when_the_store_is_away() -> None:
+    breaker, asked = Breaker(100), 0
+
+    async def one() -> None:
+        nonlocal asked
+        async with breaker("reserve"):
+            asked += 1
+            await asyncio.sleep(60)
+
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*(one() for _ in range(1000)), return_exceptions=True)
+
+    assert asked == module.AT_ONCE
+    refused = [answer for answer in answers if isinstance(answer, LedgerUnavailable)]
+    assert len(refused) == 1000
+    assert sum(not answer.asked for answer in refused) == 1000 - module.AT_ONCE
+
+
+async def test_a_call_that_waits_for_a_place_too_long_was_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_S", 0.05)
+    breaker, end = Breaker(60_000), asyncio.Event()
+
+    async def one() -> None:
+        async with breaker("reserve"):
+            await end.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(module.AT_ONCE):
+            group.create_task(one())
+        await asyncio.sleep(0)
+        with pytest.raises(LedgerUnavailable, match="no place") as refused:
+            await one()
+        end.set()
+    assert not refused.value.asked
+    await one()
+
+
+async def test_an_answer_that_came_while_the_loop_was_busy_counts() -> None:
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=near)
+
+    def busy() -> None:
+        far.send(b"+PONG\r\n")
+        time.sleep(0.2)
+
+    async with Breaker(50)("ping"):
+        asyncio.get_running_loop().call_soon(busy)
+        assert await reader.readline() == b"+PONG\r\n"
+    writer.close()
+    await writer.wait_closed()
+    far.close()

@@ -12,8 +12,6 @@ from tests.processes import gateway_process
 from tests.running import ADMIN_KEY, GENERATIONS, budget
 
 ROOM = 600
-PATIENT = {"ECOGATE_STORE_TIMEOUT_MS": "10000"}
-"""On a busy machine a thousand calls at once take seconds; what is proved here is not how fast they are."""
 
 
 def most_mb(pid: int) -> float:
@@ -29,7 +27,7 @@ async def test_l2_of_a_thousand_at_once_exactly_as_many_are_admitted_as_have_roo
         home = tmp_path / "gateway"
         async with (
             gateway_process(
-                home, {"SE": images.base_url}, budgets=budgets, ECOGATE_REDIS_URL=store.url, **PATIENT
+                home, {"SE": images.base_url}, budgets=budgets, ECOGATE_REDIS_URL=store.url
             ) as gateway,
             gateway.client() as client,
         ):
@@ -38,8 +36,7 @@ async def test_l2_of_a_thousand_at_once_exactly_as_many_are_admitted_as_have_roo
             statuses = [answer.status_code for answer in asked]
 
             assert statuses.count(200) == ROOM == len(images.standin.generations)
-            # 503 where a busy machine could not ask the store in time; none of those was sent.
-            assert {status for status in statuses if status != 200} <= {402, 429, 503}
+            assert {status for status in statuses if status != 200} <= {402, 429}
             assert most_mb(gateway.process.pid) <= 250
             await assert_exact(store.redis, home / "data", [images])
 
@@ -51,7 +48,7 @@ async def test_l4_a_key_that_is_refused_all_the_time_is_in_nobodys_way(tmp_path:
         home = tmp_path / "gateway"
         async with (
             gateway_process(
-                home, {"SE": images.base_url}, budgets=budgets, ECOGATE_REDIS_URL=store.url, **PATIENT
+                home, {"SE": images.base_url}, budgets=budgets, ECOGATE_REDIS_URL=store.url
             ) as gateway,
             gateway.client(ADMIN_KEY) as admin,
         ):

@@ -232,6 +232,7 @@ ESTIMATE = _object(
     candidates=_list(
         _object(
             "One deployment that offers the model",
+            ("policies",),
             deployment=_text("Its id"),
             zone=_nullable_text("Its electricity zone"),
             energy_wh=_number("Wh"),
@@ -240,6 +241,7 @@ ESTIMATE = _object(
             carbon_basis=_text("What the grid's intensity counts"),
             usable=_of(OpenAPIType.BOOLEAN, "Whether it could take the work now"),
             reason=_text("Why it stands where it stands"),
+            policies=_list(_text("Its name"), "The budgets that count it, where some tell deployments apart"),
         ),
         "All deployments of the model, the first choice first",
     ),

@@ -212,8 +212,8 @@ def main() -> int:
         for name, value, good in rows:
             lines.append(f"| {name} | {value} | {'yes' if good else 'NO'} |")
             fine = fine and good
+        given.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
-    given.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))  # noqa: T201
     return 0 if fine else 1
 

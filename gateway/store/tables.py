@@ -142,9 +142,9 @@ requests = Table(
     Column("cost_uusd", BigInteger),
     Column("avoided_even_ug", BigInteger),
     Column("avoided_fixed_ug", BigInteger),
-    Column("waste_energy_uwh", BigInteger, nullable=False),
-    Column("waste_water_ul", BigInteger, nullable=False),
-    Column("waste_carbon_ug", BigInteger, nullable=False),
+    Column("waste_energy_uwh", BigInteger, nullable=False, server_default="0"),
+    Column("waste_water_ul", BigInteger, nullable=False, server_default="0"),
+    Column("waste_carbon_ug", BigInteger, nullable=False, server_default="0"),
     Column("record_stream", Text, nullable=False),
     Column("record_entry_id", Text, nullable=False),
     Column("retry_of", Text),
@@ -196,9 +196,9 @@ usage_hours = Table(
     Column("avoided_fixed_ug", BigInteger, nullable=False),
     Column("avoided_even_known", BigInteger, nullable=False),
     Column("avoided_fixed_known", BigInteger, nullable=False),
-    Column("waste_energy_uwh", BigInteger, nullable=False),
-    Column("waste_water_ul", BigInteger, nullable=False),
-    Column("waste_carbon_ug", BigInteger, nullable=False),
+    Column("waste_energy_uwh", BigInteger, nullable=False, server_default="0"),
+    Column("waste_water_ul", BigInteger, nullable=False, server_default="0"),
+    Column("waste_carbon_ug", BigInteger, nullable=False, server_default="0"),
     Index(None, "hour_ms"),
 )
 
@@ -210,6 +210,16 @@ grants = Table(
     Column("id", Text, primary_key=True),
     Column("at_ms", BigInteger, nullable=False),
     Column("raise", Text, nullable=False),
+)
+
+# What a process brought to a server of the budget store that took over an org, and what it found nowhere.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recovery", Text, nullable=False),
 )
 
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from gateway.routing.providers.fuels import G_PER_KWH, intensity
 from gateway.routing.providers.registry import PROVIDERS
-from gateway.routing.providers.source import Question, SourceFailed, retry_after_s
-from tests.routing.sources import Source, source_running
+from gateway.routing.providers.source import Question, SourceFailed, instant, number, retry_after_s
+from tests.routing.sources import SAMPLES, Source, source_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -182,12 +185,19 @@ async def test_eia_reads_numbers_and_text_and_mixes_fuels(source: Source) -> Non
     source.plays(PATHS["eia"], "eia930_fuel_type_data.json")
     assert shown(await fetched(source, "eia", "2022-11-01T00:00"))[0][:2] == ("2022-10-31T11", 490)
 
-    data = [row("COL", "50"), row("WND", 50), row("SUN", None), row("NG", "10", "2022-10-31T12")]
+    data = [row("COL", "50"), row("WND", 50), row("WND", 50), row("SUN", "0")]
     source.says(PATHS["eia"], json.dumps({"response": {"data": data}}))
     assert shown(await fetched(source, "eia", "2022-11-01T00:00")) == [
-        ("2022-10-31T11", (820 + 11) / 2, True, False),
-        ("2022-10-31T12", 490, True, False),
+        ("2022-10-31T11", (820 + 11) / 2, True, False)
     ]
+
+    late = [
+        row("COL", "50", "2022-10-31T12"),
+        row("WND", None, "2022-10-31T12"),
+        row("SUN", 0, "2022-10-31T12"),
+    ]
+    source.says(PATHS["eia"], json.dumps({"response": {"data": [*data, *late]}}))
+    assert [hour for hour, *_ in shown(await fetched(source, "eia", "2022-11-01T00:00"))] == ["2022-10-31T11"]
 
 
 def generation(
@@ -299,6 +309,166 @@ async def test_a_refusing_source_is_left_alone_for_as_long_as_it_says(
     assert failed.value.pause_s == pause_s
 
 
+def maps(*rows: dict[str, Any], **also: Any) -> str:
+    return json.dumps({"zone": "DE", "history": list(rows), **also})
+
+
+def at(time: str, value: Any = 300) -> dict[str, Any]:
+    return {"carbonIntensity": value, "datetime": time}
+
+
+async def test_a_time_is_the_same_in_every_way_of_writing_it(source: Source) -> None:
+    ways = ["T20:00:00Z", "T20:00:00+00:00", "T20:00:00.000Z", "T20:00Z", "T20:00", "T22:00:00+02:00"]
+    for way in ways:
+        source.says(PATHS["electricity-maps"], maps(at(f"2024-03-05{way}")))
+        readings = await fetched(source, "electricity-maps", "2024-03-06T18:30")
+        assert shown(readings) == [("2024-03-05T20", 300, False, False)]
+
+
+async def test_gaps_stay_gaps_duplicates_count_once_and_more_hours_than_asked_are_kept(
+    source: Source,
+) -> None:
+    rows = [at(f"2024-03-05T{hour:02}:00Z", 200 + hour) for hour in range(24) if hour != 7]
+    rows += [at("2024-03-06T00:00Z", 224), at("2024-03-06T00:30Z", 300)]
+    rows += [at("2024-03-06T00:30Z", 324), at("2024-03-06T02:00Z", 226)]
+    source.says(PATHS["electricity-maps"], maps(*rows))
+
+    found = shown(await fetched(source, "electricity-maps", "2024-03-06T01:30"))
+
+    assert len(found) == 25
+    assert "2024-03-05T07" not in {hour for hour, *_ in found}
+    assert found[-2:] == [("2024-03-06T00", 274, False, False), ("2024-03-06T02", 226, False, True)]
+
+
+@pytest.mark.parametrize("updated", ["2031-01-01T00:00:00Z", "2019-01-01T00:00:00Z", None, 7])
+async def test_an_age_goes_by_the_hour_described_and_not_by_when_it_was_written(
+    source: Source, updated: object
+) -> None:
+    row = {**at("2024-03-05T20:00Z"), "updatedAt": updated}
+    source.says(PATHS["electricity-maps"], maps(row, updatedAt=updated))
+
+    readings = await fetched(source, "electricity-maps", "2024-03-06T18:30")
+
+    assert shown(readings) == [("2024-03-05T20", 300, False, False)]
+
+
+async def test_electricity_maps_that_does_not_say_which_zone_it_answers_is_refused(source: Source) -> None:
+    source.says(PATHS["electricity-maps"], json.dumps({"history": [at("2024-03-05T20:00Z")]}))
+
+    with pytest.raises(SourceFailed, match="another zone"):
+        await fetched(source, "electricity-maps", "2024-03-06T18:30")
+
+
+async def test_an_estimate_of_electricity_maps_is_called_one_and_another_kind_is_refused(
+    source: Source,
+) -> None:
+    latest = json.loads((SAMPLES / "electricitymaps_carbon_intensity_latest.json").read_text())
+    row = {**latest, "zone": "DE"}
+    source.says(PATHS["electricity-maps"], maps(row))
+    readings = await fetched(source, "electricity-maps", "2024-03-06T19:30")
+    assert shown(readings) == [("2024-03-06T19", 216, True, False)]
+
+    source.says(PATHS["electricity-maps"], maps({**row, "emissionFactorType": "direct"}))
+    with pytest.raises(SourceFailed, match="another kind"):
+        await fetched(source, "electricity-maps", "2024-03-06T19:30")
+
+    source.says(PATHS["electricity-maps"], maps(latest))
+    with pytest.raises(SourceFailed, match="another zone"):
+        await fetched(source, "electricity-maps", "2024-03-06T19:30")
+
+
+@pytest.mark.parametrize(("warnings", "estimated"), [([], False), ([{"type": "T", "message": "m"}], True)])
+async def test_what_watttime_warns_about_is_an_estimate(
+    source: Source, warnings: list[Any], estimated: object
+) -> None:
+    meta = {"units": "lbs_co2_per_mwh", "region": "CAISO_NORTH", "signal_type": "co2_moer"}
+    data = [{"point_time": "2022-07-15T00:00:00+00:00", "value": "1000"}]
+    source.says(PATHS["watttime"], json.dumps({"data": data, "meta": {**meta, "warnings": warnings}}))
+
+    readings = await fetched(source, "watttime", "2022-07-15T01:00")
+
+    assert shown(readings) == [("2022-07-15T00", 453.59, estimated, False)]
+
+
+async def test_a_refused_login_of_watttime_ends_there(source: Source) -> None:
+    source.says("/login", "{}", 401)
+
+    with pytest.raises(SourceFailed) as failed:
+        await fetched(source, "watttime", "2022-07-15T01:00")
+
+    assert failed.value.pause_s == 3600
+    assert [request.path for request in source.asked] == ["/login"]
+
+
+async def test_watttime_signals_of_the_index_are_percentiles_and_refused(source: Source) -> None:
+    source.plays(PATHS["watttime"], "watttime_realtime_emissions_response.json")
+
+    with pytest.raises(SourceFailed, match="not in lbs_co2_per_mwh"):
+        await fetched(source, "watttime", "2024-06-18T19:00")
+
+
+async def test_a_document_of_entsoe_that_was_cut_off_is_refused(source: Source) -> None:
+    whole = generation(("B19", point(1, 100), "2025-10-20T04:00Z"))
+    source.says(PATHS["entsoe"], whole[: len(whole) // 2])
+
+    with pytest.raises(SourceFailed, match="no XML"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
+
+
+@pytest.mark.parametrize("encoding", ["nothing-known", "utf-7", "shift_jis"])
+async def test_a_document_in_an_encoding_that_nobody_reads_is_refused(source: Source, encoding: str) -> None:
+    source.says(PATHS["entsoe"], f'<?xml version="1.0" encoding="{encoding}"?><GL_MarketDocument/>')
+
+    with pytest.raises(SourceFailed, match="no XML"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
+
+
+async def test_a_period_of_thousands_of_years_is_not_gone_through(source: Source) -> None:
+    source.says(PATHS["entsoe"], generation(("B19", point(1, 100), "9999-10-20T04:00Z")))
+
+    with pytest.raises(SourceFailed, match="longer than"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
+
+
+HOSTILE = {
+    "cut off": b'{"zone": "DE", "history": [{"carbonIntensity": 3',
+    "not UTF-8": b'{"zone": "\xff\xfe"}',
+    "very deep": b"[" * 200_000,
+    "compressed, says nobody": b"\x1f\x8b\x08\x00",
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_a_body_that_cannot_be_read_is_a_failure_of_the_source(
+    source: Source, name: str, body: bytes
+) -> None:
+    source.says(PATHS[name], body)
+
+    with pytest.raises(SourceFailed):
+        await fetched(source, name, "2024-01-01T00:00")
+
+
+async def test_a_number_without_end_is_none(source: Source) -> None:
+    body = maps(at("2024-03-05T20:00Z")).replace("300", "3" + "0" * 400)
+    source.says(PATHS["electricity-maps"], body)
+
+    assert await fetched(source, "electricity-maps", "2024-03-06T18:30") == []
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+def test_whatever_stands_for_a_number_or_a_time_is_one_or_none(value: Any) -> None:
+    read, when = number(value), instant(value)
+
+    assert read is None or math.isfinite(read)
+    assert when is None or math.isfinite(when)
+
+
+@given(st.text() | st.datetimes().map(lambda one: one.strftime("%a, %d %b %Y %H:%M:%S -0000")))
+def test_every_retry_after_gives_a_bounded_time(text: str) -> None:
+    assert 1 <= retry_after_s(text) <= 6 * 3600
+
+
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize("body", ["<html><body>Maintenance</body></html>", "[]", "{}", '"text"', "null", ""])
 async def test_a_body_without_data_is_never_read_as_a_value(source: Source, name: str, body: str) -> None:
@@ -347,10 +517,12 @@ def test_retry_after_is_bounded(text: str | None, seconds: float) -> None:
     assert retry_after_s(text) == seconds
 
 
-def test_a_date_in_retry_after_is_a_time_to_wait_for() -> None:
-    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+@pytest.mark.parametrize("zone", ["GMT", "-0000"])
+def test_a_date_in_retry_after_is_a_time_to_wait_for(zone: str) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=30)
 
-    assert retry_after_s(past) == 1
+    assert retry_after_s(f"Wed, 21 Oct 2015 07:28:00 {zone}") == 1
+    assert 1700 < retry_after_s(f"{soon:%a, %d %b %Y %H:%M:%S} {zone}") <= 1800
 
 
 def test_a_mix_of_nothing_has_no_intensity() -> None:

@@ -87,7 +87,7 @@ def test_a_full_deployment_makes_images_wait(files: dict[str, Path], tmp_path: P
 
 def test_a_request_holds_one_slot_for_all_its_images(files: dict[str, Path], tmp_path: Path) -> None:
     two = tmp_path / "two.csv"
-    two.write_text("time,images\n2025-03-01T00:00:00Z,3\n2025-03-01T00:00:01Z,1\n")
+    two.write_text("time,images\n2025-03-01T00:00:00Z,3\n2025-03-01T00:00:15Z,1\n")
 
     result = simulated({**files, "requests": two}, capacity=1, seconds_per_image=10)
 

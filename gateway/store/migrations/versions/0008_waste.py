@@ -17,11 +17,9 @@ NAMES = ("waste_energy_uwh", "waste_water_ul", "waste_carbon_ug")
 def upgrade() -> None:
     for table in TABLES:
         with op.batch_alter_table(table) as altered:
+            # The default stays: a gateway of the version before goes on writing while others are upgraded.
             for name in NAMES:
                 altered.add_column(sa.Column(name, sa.BigInteger(), nullable=False, server_default="0"))
-        with op.batch_alter_table(table) as altered:
-            for name in NAMES:
-                altered.alter_column(name, server_default=None)
 
 
 def downgrade() -> None:

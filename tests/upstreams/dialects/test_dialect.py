@@ -155,6 +155,67 @@ def test_size_is_made_of_width_and_height_where_a_server_knows_no_others() -> No
     assert sent("xinference", asked) == ({"model": "alias", "prompt": "a", "size": "512*768"}, [])
 
 
+NESTED = {"model": "alias", "prompt": "a cat"}
+INSIDE = {"num_inference_steps": 4, "guidance_scale": 5, "seed": 7}
+
+
+def heard(dialect: str, fields: dict[str, Any], **deployment: Any) -> ImageRequest:
+    where = Deployment("d", ("alias",), "http://d/v1", dialect=dialect, **deployment)  # type: ignore[arg-type]
+    return dialect_of(where).heard(read_generation(json.dumps(NESTED | fields).encode()), where)
+
+
+@pytest.mark.parametrize(
+    ("reader", "carrier", "body"),
+    [
+        ("xinference", {"kwargs": json.dumps(INSIDE)}, NESTED | {"kwargs": json.dumps(INSIDE)}),
+        ("vllm-omni", {"extra_params": INSIDE}, {"prompt": "a cat"} | INSIDE),
+        ("sglang", {"diffusers_kwargs": INSIDE}, NESTED | INSIDE),
+    ],
+)
+def test_what_is_inside_a_parameter_is_heard_by_the_server_that_reads_it(
+    reader: str, carrier: dict[str, Any], body: dict[str, Any]
+) -> None:
+    asked = read_generation(json.dumps(NESTED | carrier).encode())
+
+    assert sent(reader, asked) == (body, [])
+    assert heard(reader, carrier).steps == 4
+    for other in set(DIALECTS) - {reader, "openrouter"}:
+        _, left_out = sent(other, asked)
+        assert left_out == list(carrier)
+        assert heard(other, carrier).steps is None
+    assert heard(reader, carrier, drop_params=frozenset(carrier)).steps is None
+
+
+def test_a_parameter_dropped_beside_is_not_heard_because_another_is_inside() -> None:
+    fields = {"kwargs": '{"seed": 1}', "steps": 2}
+
+    assert heard("xinference", fields).steps == 2
+    assert heard("xinference", fields, drop_params=frozenset({"steps"})).steps is None
+
+
+def test_what_is_still_said_in_another_place_is_heard() -> None:
+    twice = {"kwargs": '{"steps": 4}', "steps": 4}
+
+    assert heard("xinference", twice, drop_params=frozenset({"steps"})).steps == 4
+    nothing = {"num_inference_steps": None, "steps": 4}
+    assert heard("openai", nothing, drop_params=frozenset({"steps"})).steps is None
+
+
+def test_what_is_beside_kwargs_joins_it() -> None:
+    asked = read_generation(json.dumps(NESTED | {"kwargs": '{"steps": 4}', "seed": 7}).encode())
+
+    assert json.loads(sent("xinference", asked)[0]["kwargs"]) == {"num_inference_steps": 4, "seed": 7}
+
+
+def test_a_class_and_a_shape_are_heard_where_they_are_read() -> None:
+    shaped = {"aspect_ratio": "16:9", "resolution": "2k"}
+
+    assert sent("xai", read_generation(json.dumps(NESTED | shaped).encode())) == (NESTED | shaped, [])
+    assert heard("xai", shaped).size == "2731x1536"
+    assert heard("openai", shaped).size is None
+    assert heard("xai", {"size": "64x64"}).size is None
+
+
 def test_edits_as_json_are_only_offered_where_they_are_understood() -> None:
     edit = read_edit(b'{"model":"m","prompt":"a","images":[{"file_id":"f"}]}')
 

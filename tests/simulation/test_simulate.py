@@ -228,13 +228,28 @@ def test_requests_outside_the_time_of_the_signals_are_refused(files: dict[str, P
     ("name", "text", "expected"),
     [
         ("signals", "zone,time\nSE,2025-01-01\n", "column gco2_per_kwh is missing"),
-        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n", "is no grid's intensity"),
-        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:1: "),
-        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:1: "),
+        (
+            "signals",
+            "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n",
+            ":2:22: -3 g/kWh is no grid's intensity",
+        ),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,nan\n", ":2:22: nan g/kWh"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:4: "),
+        ("signals", "zone,time,gco2_per_kwh\n\n ,2025-01-01T00:00Z,3\n", ":3:1: zone is empty"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z\n", ":2:21: "),
+        ("signals", 'note,time,gco2_per_kwh,zone\n"a, ""b""\nc",2025-01-01,x,SE\n', ":3:15: "),
+        (
+            "signals",
+            "zone,time,gco2_per_kwh,water_l_per_kwh\nSE,2025-01-01,3,-1\n",
+            ":2:17: -1 L/kWh cannot be",
+        ),
+        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:19: "),
+        ("requests", "images,time\n-1,2025-03-01T00:00Z\n", ":2:1: images cannot be negative"),
+        ("requests", "time,images,deferrable_hours\n2025-03-01,1,-2\n", ":2:14: deferrable_hours"),
         ("requests", "time,images\n", "there are no requests"),
     ],
 )
-def test_a_bad_row_is_refused_with_its_line(
+def test_a_bad_cell_is_refused_with_its_line_and_column(
     files: dict[str, Path], tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
     bad = tmp_path / "bad.csv"
@@ -242,6 +257,21 @@ def test_a_bad_row_is_refused_with_its_line(
 
     with pytest.raises(ConfigError, match=expected):
         simulated({**files, name: bad})
+
+
+def test_a_grid_at_nothing_is_a_grid_like_others(files: dict[str, Path], tmp_path: Path) -> None:
+    rows = files["signals"].read_text().splitlines()
+    still = tmp_path / "still.csv"
+    still.write_text(
+        "\n".join(
+            [row if not row.startswith("ES") else ",".join([*row.split(",")[:2], "0", "1"]) for row in rows]
+        )
+    )
+
+    strategies = simulated(files, signals=still).strategies
+
+    assert strategies["optimum"].by_deployment == {"es": strategies["optimum"].images}
+    assert strategies["policy"].gco2 < strategies["fixed"].gco2 / 2
 
 
 @pytest.mark.parametrize("outage", ["2025-03-10", "2025-03-10/2025-03-09", "a/b"])

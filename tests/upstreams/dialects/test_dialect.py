@@ -48,7 +48,11 @@ def sent(
         ),
         (
             "vllm-omni",
-            {name: value for name, value in ASKED.items() if name not in ("model", "style", "quality")},
+            {
+                STEPS.get(name, name): value
+                for name, value in ASKED.items()
+                if name not in ("model", "style", "quality")
+            },
             ["style", "quality"],
         ),
         (

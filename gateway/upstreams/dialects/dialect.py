@@ -140,8 +140,16 @@ def renamed(fields: Fields, names: Mapping[str, str]) -> Fields:
     return {names.get(name, name): value for name, value in fields.items()}
 
 
+DIFFUSERS_STEPS = dict.fromkeys(STEP_NAMES, "num_inference_steps")
+"""The one spelling that servers on top of diffusers read; by another one they would run their default."""
+
+
 def beside_others(fields: Fields, carrier: str) -> Fields:
     """Fields with those inside `carrier` beside them, for a server that reads all of them there."""
-    steps = dict.fromkeys(STEP_NAMES, "num_inference_steps")
     found = {name: value for name, value in inside(fields).items() if value is not None}
-    return {name: value for name, value in fields.items() if name != carrier} | renamed(found, steps)
+    sent: Fields = {}
+    for name, value in ({name: value for name, value in fields.items() if name != carrier} | found).items():
+        spelled = DIFFUSERS_STEPS.get(name, name)
+        if value is not None or spelled not in sent:
+            sent[spelled] = value
+    return sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.upstreams.dialects.dialect import Dialect, Fields, beside_others
+from gateway.upstreams.dialects.dialect import DIFFUSERS_STEPS, Dialect, Fields, beside_others
 from gateway.upstreams.dialects.openai import PATHS
 
 if TYPE_CHECKING:
@@ -25,5 +25,5 @@ VLLM_OMNI = Dialect(
     translate=for_vllm_omni,
     dropped=frozenset({"style", "quality", "moderation"}),
     reads=frozenset({"extra_params"}),
-    renamed={"extra_params": "num_inference_steps"},
+    renamed={"extra_params": "num_inference_steps", **DIFFUSERS_STEPS},
 )

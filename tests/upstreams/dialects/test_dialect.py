@@ -12,6 +12,7 @@ from gateway.conversations.chat import read_chat
 from gateway.conversations.responses import read_response
 from gateway.images.edits import read_edit
 from gateway.images.request import ImageRequest, read_generation
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.deployments import Deployment
 from gateway.upstreams.dialects.registry import DIALECTS, dialect_of
 
@@ -19,6 +20,7 @@ ASKED: dict[str, Any] = {
     "model": "alias", "prompt": "a cat", "n": 2, "size": "512x768", "steps": 9, "seed": 7,
     "negative_prompt": "dogs", "response_format": "b64_json", "style": "vivid", "quality": "hd",
 }  # fmt: skip
+STEPS = {"steps": "num_inference_steps"}
 
 
 def request(**fields: Any) -> ImageRequest:
@@ -46,12 +48,20 @@ def sent(
         ),
         (
             "vllm-omni",
-            {name: value for name, value in ASKED.items() if name not in ("model", "style", "quality")},
+            {
+                STEPS.get(name, name): value
+                for name, value in ASKED.items()
+                if name not in ("model", "style", "quality")
+            },
             ["style", "quality"],
         ),
         (
             "sglang",
-            {name: value for name, value in ASKED.items() if name not in ("style", "quality")},
+            {
+                STEPS.get(name, name): value
+                for name, value in ASKED.items()
+                if name not in ("style", "quality")
+            },
             ["style", "quality"],
         ),
         (
@@ -184,6 +194,17 @@ def test_what_is_inside_a_parameter_is_heard_by_the_server_that_reads_it(
         assert left_out == list(carrier)
         assert heard(other, carrier).steps is None
     assert heard(reader, carrier, drop_params=frozenset(carrier)).steps is None
+
+
+@pytest.mark.parametrize("dialect", ["vllm-omni", "sglang"])
+@pytest.mark.parametrize("spelled", STEP_NAMES)
+def test_servers_on_diffusers_hear_steps_by_the_name_that_they_read(dialect: str, spelled: str) -> None:
+    asked = {**NESTED, spelled: 4}
+    for fields in (asked, asked | dict.fromkeys(sorted({*STEP_NAMES} - {spelled}))):
+        body, left_out = sent(dialect, read_generation(json.dumps(fields).encode()))
+
+        assert (body["num_inference_steps"], left_out) == (4, [])
+        assert {"steps", "step"}.isdisjoint(body)
 
 
 def test_a_parameter_dropped_beside_is_not_heard_because_another_is_inside() -> None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,14 +37,12 @@ from gateway.api.system import Readiness, healthz, metrics, readyz
 from gateway.budgets.alerts import AlertQueue
 from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
-from gateway.budgets.policy import load_policies, no_policies
+from gateway.budgets.policy import no_policies
 from gateway.budgets.raises import RaiseBook
+from gateway.configuration import read_configuration
 from gateway.dashboard.pages import documentation, pages
-from gateway.errors import ConfigError, LedgerUnavailable, Problem, StoreError
-from gateway.footprint.factor_files import factor_paths
+from gateway.errors import LedgerUnavailable, StoreError
 from gateway.footprint.factors import load_factors
-from gateway.footprint.hardware import find_gpu
-from gateway.footprint.places import zone_country
 from gateway.identity.keys import pepper
 from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
@@ -60,13 +57,11 @@ from gateway.routing.fleet import Fleet
 from gateway.routing.grid import Grid
 from gateway.routing.latency import LatencyShare
 from gateway.routing.leases import Leases
-from gateway.routing.signal_file import read_signals
 from gateway.settings import Settings
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 from gateway.upstreams.client import Upstreams
-from gateway.upstreams.deployment_file import load_deployments, openai_deployments
 from gateway.upstreams.deployments import DeploymentSet
 from gateway.upstreams.rules import Rules
 from gateway.usage.archive import Archive
@@ -79,9 +74,6 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp
     from opentelemetry.sdk.trace.export import SpanExporter
     from redis.asyncio import Redis
-
-    from gateway.budgets.policy import PolicySet
-    from gateway.footprint.factors import FactorSet
 
 logger = logging.getLogger(__name__)
 
@@ -158,51 +150,6 @@ def describe() -> str:
         no_policies(), DeploymentSet((), rules=Rules(), version=""), load_factors(), loaded_at=0
     )
     return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
-
-
-def read_configuration(settings: Settings) -> Configuration:
-    """The files that these settings name, as one snapshot. Raises `ConfigError` with every problem."""
-    factors = load_factors(factor_paths(settings.factors))
-    problems: list[Problem] = []
-    deployments: DeploymentSet | None = None
-    policies: PolicySet | None = None
-    try:
-        deployments = _deployments(settings, factors)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        policies = (
-            no_policies()
-            if settings.policies is None
-            else load_policies(
-                settings.policies,
-                environ=os.environ,
-                deployments=deployments.ids() if deployments is not None else None,
-            )
-        )
-    except ConfigError as error:
-        problems += error.problems
-    if deployments is None or policies is None:
-        raise ConfigError(problems)
-    return Configuration(policies, deployments, factors, loaded_at=int(time.time()))
-
-
-def _deployments(settings: Settings, factors: FactorSet) -> DeploymentSet:
-    if settings.deployments is not None:
-        deployed = load_deployments(
-            settings.deployments,
-            environ=os.environ,
-            known_zone=lambda zone: zone_country(zone, factors) is not None,
-            known_gpu=lambda gpu: find_gpu(gpu, factors) is not None,
-        )
-        if deployed.signals.history is not None:
-            # A file that cannot be read is a mistake at the start, not one of the work in the background.
-            read_signals(deployed.signals.history)
-        return deployed
-    if settings.openai_api_key is not None:
-        return openai_deployments(settings.openai_api_key)
-    message = "nothing to send to: name a deployments file, or set OPENAI_API_KEY for OpenAI's models"
-    raise ConfigError([Problem("--deployments", 1, 1, message)])
 
 
 class Running:

@@ -9,13 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.budgets.policy import load_policies
+from gateway.configuration import read_deployments
 from gateway.errors import ConfigError, Problem
 from gateway.footprint.factor_files import factor_paths
 from gateway.footprint.factors import check_factors, load_factors
-from gateway.footprint.hardware import find_gpu
-from gateway.footprint.places import zone_country
-from gateway.routing.signal_file import read_signals
-from gateway.upstreams.deployment_file import load_deployments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,14 +45,7 @@ def check(
     last: list[Problem] = []
     if deployments is not None:
         try:
-            found = load_deployments(
-                deployments,
-                environ=environ,
-                known_zone=lambda zone: zone_country(zone, known) is not None,
-                known_gpu=lambda gpu: find_gpu(gpu, known) is not None,
-            )
-            if found.signals.history is not None:
-                read_signals(found.signals.history)
+            found = read_deployments(deployments, known, environ)
         except ConfigError as error:
             last = error.problems
     if policies is not None:

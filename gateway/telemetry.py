@@ -122,6 +122,14 @@ class Telemetry:
         self._settle_retries = meter.create_counter(
             "ecogate.settle.retries", description="Settlements that the ledger did not take at once"
         )
+        self._unexplained_holds = meter.create_counter(
+            "ecogate.ledger.unexplained.holds",
+            description="Holds that were gone after a change of servers, as seen by this process",
+        )
+        self._unexplained = meter.create_counter(
+            "ecogate.ledger.unexplained.amounts",
+            description="What those holds held, by dimension, in uWh, uL, ug CO2e, images and micro-USD",
+        )
         self._failed_attempts = meter.create_counter(
             "ecogate.upstream.failures", description="Attempts at a deployment that brought no images"
         )
@@ -257,6 +265,12 @@ class Telemetry:
 
     def settle_retried(self) -> None:
         self._settle_retries.add(1)
+
+    def unexplained(self, holds: int, amounts: Mapping[str, int]) -> None:
+        """Counts what nobody could bring back after a change of servers; `amounts` are by dimension."""
+        self._unexplained_holds.add(holds)
+        for dimension, amount in amounts.items():
+            self._unexplained.add(amount, {"dimension": dimension})
 
     def attempt_failed(self, *, deployment: str, outcome: str) -> None:
         self._failed_attempts.add(1, {"deployment": deployment, "outcome": outcome})

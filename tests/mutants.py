@@ -492,7 +492,8 @@ MUTANTS = (
         f"{LIFE}/serve.py",
         "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
         "await life",
-        ("tests/lifecycle/test_serve.py", "tests/lifecycle/test_streams.py"),
+        ("tests/lifecycle/test_streams.py",),
+        "passed_on_at_once",
     ),
     Mutant(
         "no mark before sending",

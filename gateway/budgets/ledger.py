@@ -12,6 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from gateway.budgets import wire
@@ -22,6 +23,7 @@ from gateway.budgets.presence import ARCHIVE_S, Presence
 from gateway.budgets.raises import bring_back
 from gateway.budgets.recovery import adopt, rebuild
 from gateway.budgets.scripts import Script
+from gateway.budgets.witness import Recovery, Unexplained, Witness
 from gateway.errors import HoldGone, LedgerUnavailable, StoreError, WindowMoved
 from gateway.store.keyspace import ORGS, journal_key, refusals_key
 
@@ -90,6 +92,7 @@ class Ledger:
         self._retention_ms = retention_s * 1000
         self._outlives_ms = (LONGEST_LEASE_S + retention_s) * 1000
         self._presence = Presence(redis, self._call, archive)
+        self._witness = Witness(redis)
         self.claims = Claims(redis, self._call, archive)
         self._turn = 0
 
@@ -271,6 +274,27 @@ class Ledger:
             msg = f"what SQL knows of org {org} could not be brought back: {error}"
             raise LedgerUnavailable(msg) from error
 
+    def succession(self, org: str) -> tuple[str, str]:
+        """The turns of the server before the last change (empty if not known), and of this one."""
+        return self._presence.take_before(org), self._presence.turn(org)
+
+    async def recovered(self, recovery: Recovery) -> Recovery:
+        """Journal a recovery once everybody had time to bring back what they know; answers it with the rest.
+
+        Unexplained is what this process saw held and what neither the store nor SQL knows now.
+        """
+        async with self._call("look"):
+            missing = await self._witness.missing(recovery.org)
+        gone = [
+            Unexplained(hold, amounts)
+            for hold, amounts in sorted(missing.items())
+            if not await self.was_posted(recovery.org, hold)
+        ]
+        told = msgspec.structs.replace(recovery, unexplained=tuple(gone))
+        async with self._call("look"):
+            await self._witness.tell(told)
+        return told
+
     async def rebuild_lost(self) -> int:
         """Rebuild from SQL the ledgers that the store was found to have lost; answers how many were."""
         rebuilt = 0
@@ -308,7 +332,10 @@ class Ledger:
         self._turn += 1
         ended = 0
         for step in range(len(orgs)):
-            ended += await self._expire(orgs[(self._turn + step) % len(orgs)], limit - ended)
+            org = orgs[(self._turn + step) % len(orgs)]
+            ended += await self._expire(org, limit - ended)
+            async with self._call("look"):
+                await self._witness.look(org)
         return ended
 
     async def balances(self, org: str, counters: Sequence[Counter]) -> list[Balance]:

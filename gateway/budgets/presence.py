@@ -54,6 +54,7 @@ class Presence:
         self._ensuring = asyncio.Lock()
         self._seen: dict[str, tuple[str, str]] = {}
         self._changed: set[str] = set()
+        self._before: dict[str, str] = {}
         self._recalled = False
         self.orgs: set[str] = set()
         self.lost: set[str] = set()
@@ -94,7 +95,9 @@ class Presence:
                 self.refuse(org)
         await self.register(org)
         epoch, turn = str(answer[1]), str(answer[2])
-        if not await self._is_known(org, turn):
+        before = await self._known_turn(org, turn)
+        if before != turn:
+            self._before.setdefault(org, before)
             self._changed.add(org)
         self.orgs.add(org)
         self.lost.discard(org)
@@ -124,15 +127,15 @@ class Presence:
                     raise
         self._recalled = True
 
-    async def _is_known(self, org: str, turn: str) -> bool:
-        """Whether what SQL has was brought to this server of the store; a new org has nothing to bring."""
+    async def _known_turn(self, org: str, turn: str) -> str:
+        """The turn of the server to which what SQL has was brought; a new org has nothing to bring."""
         if self._archive is None:
-            return True
+            return turn
         archive = self._archive
         before = await self._asked(f"who kept the ledger of org {org}", lambda: archive.turn(org))
         if before is None:
             await self._asked(f"who kept the ledger of org {org}", lambda: archive.supersede(org, turn))
-        return before in (None, turn)
+        return turn if before is None else before
 
     async def _remember(self, org: str, epoch: str) -> bool:
         """Let SQL know that the org has a ledger; False when it knew."""
@@ -155,11 +158,16 @@ class Presence:
         before = self._seen.get(org)
         self._seen[org] = (epoch, turn)
         if before is not None and before != (epoch, turn):
+            self._before.setdefault(org, before[1])
             self._changed.add(org)
 
     def turn(self, org: str) -> str:
         """The turn that was seen last; empty for an org that this process never worked for."""
         return self._seen.get(org, ("", ""))[1]
+
+    def take_before(self, org: str) -> str:
+        """The turn of the server that kept the ledger before the change; empty where it is not known."""
+        return self._before.pop(org, "")
 
     def lose(self, org: str) -> None:
         """The store has no ledger for the org although it should."""

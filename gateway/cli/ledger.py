@@ -13,10 +13,13 @@ from gateway.cli.configured import settings_or_exit
 
 if TYPE_CHECKING:
     from gateway.budgets.audit import Audit, Difference
+    from gateway.budgets.witness import Recovery
 
 app = typer.Typer(help="Check the budgets' counters.", no_args_is_help=True)
 
 STORE_TIMEOUT_MS = 10_000
+RECOVERIES = 20
+"""So many of the last changes of servers are told per org: one for each process that was there."""
 
 
 @app.callback()
@@ -34,7 +37,8 @@ def verify(
 ) -> None:
     """Compare every counter with its journal in Redis and SQL, and with the open holds.
 
-    Changes nothing and may run beside the gateway. Exit code 1 when any figure differs, 2 when a store does
+    Also tells the last changes of servers of the store, and which holds they left unexplained. Changes
+    nothing and may run beside the gateway. Exit code 1 when any figure differs, 2 when a store does
     not answer.
     """
     from redis.exceptions import RedisClusterException, RedisError
@@ -42,22 +46,27 @@ def verify(
     from gateway.errors import StoreError
 
     try:
-        audits = asyncio.run(_audits(org, data_dir))
+        found = asyncio.run(_audits(org, data_dir))
     except (StoreError, RedisError, RedisClusterException, OSError) as error:
         typer.echo(f"the stores cannot be compared: {error}", err=True)
         raise typer.Exit(2) from None
-    differences = [row for audit in audits for row in audit.differences]
+    differences = [row for audit, _ in found for row in audit.differences]
     if as_json:
-        typer.echo(json.dumps({"data": [_as_json(audit) for audit in audits], "exact": not differences}))
+        typer.echo(json.dumps({"data": [_as_json(*each) for each in found], "exact": not differences}))
     else:
-        for audit in audits:
+        for audit, recoveries in found:
             _print(audit)
+            for recovery in recoveries:
+                _print_recovery(recovery)
     if differences:
         raise typer.Exit(1)
 
 
-async def _audits(org: str | None, data_dir: Path) -> list[Audit]:
+async def _audits(org: str | None, data_dir: Path) -> list[tuple[Audit, list[Recovery]]]:
+    import msgspec
+
     from gateway.budgets.audit import audit
+    from gateway.budgets.witness import Recovery
     from gateway.store.connection import connect
     from gateway.store.keyspace import ORGS
     from gateway.store.sql import open_database
@@ -78,7 +87,12 @@ async def _audits(org: str | None, data_dir: Path) -> list[Audit]:
             known = (
                 {org} if org is not None else {*map(str, await redis.smembers(ORGS)), *await archive.orgs()}
             )
-            return [await audit(redis, archive, name) for name in sorted(known)]
+            found = []
+            for name in sorted(known):
+                texts = (await archive.recoveries(name))[-RECOVERIES:]
+                told = [msgspec.json.decode(text, type=Recovery) for text in texts]
+                found.append((await audit(redis, archive, name), told))
+            return found
         finally:
             await database.close()
             await redis.aclose()
@@ -98,6 +112,21 @@ def _print(audit: Audit) -> None:
         )
 
 
+def _print_recovery(recovery: Recovery) -> None:
+    from gateway.budgets.amounts import FIGURES
+    from gateway.budgets.windows import moment
+
+    typer.echo(
+        f"  another server took over at {moment(recovery.at_ms).isoformat()}:"
+        f" {recovery.adopted} endings from the database, {recovery.restored} holds brought back,"
+        f" {recovery.resent} settlements sent again,"
+        f" {len(recovery.unexplained)} holds unexplained"
+    )
+    for one in recovery.unexplained:
+        amounts = ", ".join(f"{figure} {amount}" for figure, amount in zip(FIGURES, one.amounts, strict=True))
+        typer.echo(f"    hold {one.hold}: {amounts}")
+
+
 def _row(row: Difference) -> dict[str, Any]:
     from gateway.budgets.windows import moment
 
@@ -111,10 +140,13 @@ def _row(row: Difference) -> dict[str, Any]:
     }
 
 
-def _as_json(audit: Audit) -> dict[str, Any]:
+def _as_json(audit: Audit, recoveries: list[Recovery]) -> dict[str, Any]:
+    import msgspec
+
     return {
         "org": audit.org,
         "counters": audit.counters,
         "open_holds": audit.open_holds,
         "differences": [_row(row) for row in audit.differences],
+        "recoveries": [msgspec.to_builtins(one) | {"totals": one.totals()} for one in recoveries],
     }

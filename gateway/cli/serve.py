@@ -43,8 +43,8 @@ def serve(
     import uvicorn
 
     from gateway import logs
-    from gateway.app import read_configuration
     from gateway.cli.connection import Connection
+    from gateway.configuration import read_configuration
     from gateway.store.valkey import EmbeddedValkey
 
     options = {

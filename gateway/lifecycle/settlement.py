@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gateway.budgets.ledger import RETENTION_S
+from gateway.budgets.witness import Recovery
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.unposted import Posting, UnpostedFile, left_behind
 from gateway.lifecycle.uses import Uses, emergency_hold
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.5
 RECENT_S = 60.0
 """Settlements of this age and younger are sent again when another server took over."""
+RECOVERED_S = 5.0
+"""After a change of servers: the time of grace, and as long again for gateways that are slow."""
 ADOPT_EVERY_S = 5.0
 EXPIRE_S = 1.0
 QUEUE_LIMIT = 10_000
@@ -53,6 +57,7 @@ class Settlements:
     _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
+    _recoveries: deque[tuple[float, Recovery]] = field(default_factory=deque)
     _file: UnpostedFile | None = None
     _left: dict[str, UnpostedFile] = field(default_factory=dict)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -154,6 +159,7 @@ class Settlements:
                 for org in sorted(changed):
                     await self._bring_back(org)
                     changed.discard(org)
+                await self._tell_recoveries()
             except LedgerUnavailable as error:
                 logger.warning("expired holds were not closed: %s", error)
 
@@ -183,11 +189,35 @@ class Settlements:
                 if posting.claim is not None:
                     await self.ledger.claims.bring_back(org, posting.hold, posting.claim)
                 posted += 1
+        before, after = self.ledger.succession(org)
+        recovery = Recovery(
+            id=uuid.uuid4().hex,
+            org=org,
+            at_ms=time.time_ns() // 1_000_000,
+            before=before,
+            after=after,
+            adopted=adopted,
+            restored=restored,
+            resent=posted,
+        )
+        self._recoveries.append((time.monotonic() + RECOVERED_S, recovery))
         logger.warning(
             "org %s has another server or a rebuilt ledger: %d endings taken from the database, %d holds"
             " brought back, %d recent settlements sent again",
             *(org, adopted, restored, posted),
         )
+
+    async def _tell_recoveries(self) -> None:
+        """Journal those whose time is over, with what is still unexplained."""
+        while self._recoveries and self._recoveries[0][0] <= time.monotonic():
+            told = await self.ledger.recovered(self._recoveries[0][1])
+            self._recoveries.popleft()
+            self.telemetry.unexplained(len(told.unexplained), told.totals())
+            if told.unexplained:
+                logger.error(
+                    "org %s: %d holds are unexplained after a change of servers",
+                    *(told.org, len(told.unexplained)),
+                )
 
     async def _post_again(self, posting: Posting) -> None:
         if posting.charge is None:

@@ -57,7 +57,7 @@ class Slot:
                 self._passed, self._panic = taken.passed, taken.panic
                 return self.applied(plan)
             left_s = until - time.monotonic()
-            if left_s <= 0 or taken.wait_s > left_s or self._ask.gone.is_set():
+            if left_s <= 0 or self._ask.gone.is_set():
                 raise _busy(taken)
             with self._leases.queue() as admitted:
                 if not admitted:
@@ -136,5 +136,5 @@ def _busy(taken: Taken) -> Unavailable:
     return Unavailable(
         f"Every deployment of this model is busy: {'; '.join(reasons)}. Nothing was charged.",
         code="deployments_busy",
-        headers={"retry-after": spread(max(taken.wait_s, BUSY_RETRY_S))},
+        headers={"retry-after": spread(BUSY_RETRY_S)},
     )

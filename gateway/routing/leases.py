@@ -65,13 +65,11 @@ class Noted(Protocol):
 @dataclass(frozen=True, slots=True)
 class Taken:
     """`chosen` is the place of the deployment that has room, None when nobody has; `passed` says why others
-    before it, or all, were passed over. `panic`: every candidate is ejected, so that was ignored. `wait_s` is
-    how long pauses keep everybody away, 0 where only room is missing."""
+    before it, or all, were passed over. `panic`: every candidate is ejected or paused, which was ignored."""
 
     chosen: int | None
     passed: dict[str, str] = field(default_factory=dict)
     panic: bool = False
-    wait_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -99,7 +97,7 @@ class Leases:
     async def take(self, lease: str, candidates: Sequence[Deployment], *, panic: bool) -> Taken:
         """A lease at the first candidate that has room and may be asked; asked again it answers the same.
 
-        With `panic`, ejections are ignored when all candidates are ejected.
+        With `panic`, ejections and pauses are ignored when they leave no candidate.
         """
         keys = [key for one in candidates for key in (_leases_key(one.id), _circuit_key(one.id))]
         limits = [UNLIMITED if one.concurrency is None else one.concurrency for one in candidates]
@@ -229,12 +227,10 @@ class Leases:
     def _told(self, candidates: Sequence[Deployment], place: int | None, now: float, *, panic: bool) -> Taken:
         given = "taken" if self.fleet.shared else "unshared"
         self.noted.lease(outcome="busy" if place is None else given)
-        passed, waits = {}, []
-        for one in candidates[:place]:
-            sight = self.fleet.sight(one)
-            waits.append(max(0.0, sight.paused_until - now))
-            passed[one.id] = told(sight, now) or self._full(one, now)
-        return Taken(place, passed, panic, 0.0 if place is not None else min(waits, default=0.0))
+        passed = {
+            one.id: told(self.fleet.sight(one), now) or self._full(one, now) for one in candidates[:place]
+        }
+        return Taken(place, passed, panic)
 
     def _full(self, deployment: Deployment, now: float) -> str:
         by = "all gateways" if self.fleet.shared else "this gateway"

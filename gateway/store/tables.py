@@ -212,6 +212,16 @@ grants = Table(
     Column("raise", Text, nullable=False),
 )
 
+# What a process brought to a server of the budget store that took over an org, and what it found nowhere.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("recovery", Text, nullable=False),
+)
+
 # Which orgs have a ledger in Redis: one that is listed here and missing there was lost, and is rebuilt.
 # `turn` is that of the newest server to which the endings in SQL were brought; what was read in an earlier
 # one is not taken any more.

@@ -15,6 +15,7 @@ from gateway.store.tables import journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
 from gateway.usage.grants import grants_of
 from gateway.usage.record import UNCERTAIN, decode
+from gateway.usage.recoveries import recoveries_of
 from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
@@ -126,6 +127,10 @@ class Archive:
     async def grants(self, org: str) -> list[str]:
         """Every raise of the org, as it was journaled last, as JSON."""
         return await grants_of(self._database, org)
+
+    async def recoveries(self, org: str) -> list[str]:
+        """Every change of servers of the org, as each process journaled it, as JSON, the oldest first."""
+        return await recoveries_of(self._database, org)
 
     async def rebuilt(self, org: str, epoch: str) -> None:
         """Remember that the org's ledger was rebuilt under a new epoch."""

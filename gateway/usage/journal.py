@@ -27,6 +27,7 @@ from gateway.errors import StoreError
 from gateway.store.keyspace import CONSUMER_GROUP, ORGS, journal_key, meta_key, refusals_key
 from gateway.usage.entries import JOURNAL, REFUSALS, Entry, Unreadable, read_entry
 from gateway.usage.grants import is_grant, store_grant
+from gateway.usage.recoveries import is_recovery, store_recovery
 from gateway.usage.storing import store_entries, store_reject
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ class JournalConsumer:
             try:
                 if is_grant(fields):
                     await store_grant(self._database, org, fields)
+                elif is_recovery(fields):
+                    await store_recovery(self._database, org, fields)
                 else:
                     entries.append(read_entry(org, stream, entry_id, fields))
             except Unreadable as error:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.store.connection import connect
@@ -19,11 +20,10 @@ from tests.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from redis.asyncio import Redis
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+FAKETIME = "*/faketime/libfaketimeMT.so.1"  # below /usr/lib, in a folder for each kind of machine
 
 
 def bent(**how: str) -> dict[str, str]:
@@ -31,7 +31,9 @@ def bent(**how: str) -> dict[str, str]:
 
     Its monotonic clock stays true, or every timeout would be wrong as well.
     """
-    return {"LD_PRELOAD": FAKETIME, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1", **how}
+    library = next(Path("/usr/lib").glob(FAKETIME), None)
+    assert library is not None, "libfaketime is needed: apt install faketime"
+    return {"LD_PRELOAD": str(library), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1", **how}
 
 
 @dataclass

@@ -184,6 +184,23 @@ async def test_a_failover_takes_a_slot_where_it_goes_and_gives_back_the_first(
         assert "asked for a pause" in paused["left_out"]
 
 
+async def test_a_service_that_is_alone_is_asked_again_although_it_wished_for_a_pause(
+    tmp_path: Path, redis_url: str
+) -> None:
+    only = {"SE": StandInSettings(zone="SE")}
+    async with gateway_running(tmp_path, redis_url, zones=only) as gateway:
+        turned_away = await gateway.admin.post(GENERATIONS, json=ASK | {"standin_fault": "rate_limit:600"})
+        await until(lambda: _is_paused(gateway))
+
+        asked_again = await gateway.admin.post(GENERATIONS, json=ASK)
+        assert (turned_away.status_code, asked_again.status_code) == (429, 200)
+
+
+async def _is_paused(gateway: Gateway) -> bool:
+    circuits = await standing(gateway)
+    return bool(circuits["flux-se"]["circuit"] == "paused")
+
+
 async def test_a_stream_keeps_its_slot_to_its_end_and_one_that_is_left_gives_it_back(
     tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:

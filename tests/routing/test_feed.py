@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,17 @@ import pytest
 import yaml
 
 from gateway.budgets.policy import no_policies
+from gateway.footprint.estimate import estimate
 from gateway.footprint.factors import load_factors
-from gateway.lifecycle.plan import Configuration
+from gateway.footprint.quantities import ImageWork
+from gateway.lifecycle.plan import Configuration, site
 from gateway.lifecycle.watching import Watching, watch
 from gateway.routing.feed import Feed
 from gateway.routing.grid import Grid
+from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import hour_of
 from gateway.upstreams.deployment_file import load_deployments
+from gateway.upstreams.rules import Rules, Weights
 from tests.routing.sources import Source, source_running
 from tests.running import GENERATIONS, gateway_running
 
@@ -99,10 +104,24 @@ async def test_one_gateway_asks_and_all_of_them_know(
         assert known.source == "electricity-maps"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (429, {"retry_after": "77"}, 77, "too many requests"),
+        (401, {}, 3600, "refused with status 401"),
+        (403, {}, 3600, "refused with status 403"),
+        (404, {}, 3600, "refused with status 404"),
+    ],
+)
 async def test_a_source_that_refuses_is_left_alone_by_everybody(
-    redis: Redis, http: httpx.AsyncClient, source: Source, tmp_path: Path
+    redis: Redis,
+    http: httpx.AsyncClient,
+    source: Source,
+    tmp_path: Path,
+    refusal: tuple[int, dict[str, str], int, str],
 ) -> None:
-    source.says(HISTORY, "{}", 429, retry_after="77")
+    status, headers, pause_s, problem = refusal
+    source.says(HISTORY, "{}", status, **headers)
     configured = configuration(tmp_path, [maps(source)], "DE")
     first, second = feed(redis, http, configured), feed(redis, http, configured)
 
@@ -110,8 +129,8 @@ async def test_a_source_that_refuses_is_left_alone_by_everybody(
     await second.tick()
 
     assert len(source.asked) == 1
-    assert 60 < await redis.ttl("eg:signals:turn:electricity-maps:DE") <= 77
-    assert second.grid.problems == {"electricity-maps DE": "too many requests"}
+    assert pause_s - 17 < await redis.ttl("eg:signals:turn:electricity-maps:DE") <= pause_s
+    assert second.grid.problems == {"electricity-maps DE": problem}
 
 
 async def test_what_was_known_stays_when_the_source_fails(
@@ -175,6 +194,38 @@ def test_a_history_file_becomes_the_table_of_its_zones(tmp_path: Path) -> None:
     known = grid.intensity("DE", midnight, yearly_g_per_kwh=350, yearly_source="EMBER")
 
     assert (known.g_per_kwh, known.quality, known.source) == (400, "table", "grid.csv")
+
+
+RULES = (
+    Rules(),
+    Rules(objective="water"),
+    Rules(objective="static"),
+    Rules(objective="weighted", weights=Weights(carbon=1, water=2)),
+    Rules(objective="weighted", weights=Weights(carbon=1, water=0.5, price=3)),
+    Rules(objective="weighted", weights=Weights(carbon=0, water=1)),
+)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_who_leads_goes_by_the_objective_that_rules(tmp_path: Path, rules: Rules) -> None:
+    zones = ("DE", "SE", "PL", "US-NW-PACW")
+    configured = configuration(tmp_path, [], *zones)
+    deployed = configured.deployments
+    prices = dict(zip(zones, (0.04, None, 0.01, 0.02), strict=True))
+    group = [replace(one, usd_per_image=prices[str(one.location.zone)]) for one in deployed.deployments]
+    configured = replace(configured, deployments=replace(deployed, deployments=tuple(group), rules=rules))
+    image = ImageWork(model="black-forest-labs/FLUX.1-dev")
+    candidates = [
+        Candidate(one, estimate(image, site(one), configured.factors), usd=one.usd_per_image) for one in group
+    ]
+
+    grid = Grid(standings=watch(configured).standings)
+    grid.refresh(hour_of(time.time()), rules.min_gain)
+
+    ranked = {route.deployment.id: route.score for route in rank(candidates, rules).routes}
+    scores = {one.deployment: one.score(one.yearly_g_per_kwh) for one in grid.standings["m"].options}
+    assert scores == pytest.approx(ranked)
+    assert grid.incumbent("m") == min(scores, key=scores.__getitem__)
 
 
 async def test_a_reading_changes_the_price_the_order_and_the_record(

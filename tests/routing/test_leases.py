@@ -376,17 +376,21 @@ async def test_when_all_are_ejected_it_is_ignored_but_their_room_is_not(redis: R
     assert [(one.chosen, one.panic) for one in took] == [(0, True), (1, True), (None, True)]
 
 
-async def test_a_pause_that_a_service_asked_for_is_kept_even_when_nobody_else_is_there(redis: Redis) -> None:
-    mine, a = leases(redis), deployment()
+async def test_a_pause_keeps_requests_away_only_while_there_is_another_deployment(redis: Redis) -> None:
+    mine, a, b = leases(redis), deployment("a", 1), deployment("b", 1)
     await left(mine, "r", a, Sign("none", "rate_limited", 1))
 
-    refused = await take(mine, "s", a)
-    assert refused.chosen is None
-    assert 0 < refused.wait_s <= 1
-    assert "asked for a pause" in refused.passed["a"]
+    elsewhere, alone, full = await take(mine, "s", a, b), await take(mine, "t", a), await take(mine, "u", a)
+    assert (elsewhere.chosen, elsewhere.panic) == (1, False)
+    assert "asked for a pause" in elsewhere.passed["a"]
+    assert (alone.chosen, alone.panic) == (0, True)
+    assert full.chosen is None
 
+    mine.release("t", a)
+    await mine.drain()
+    assert (await take(mine, "v", a, panic=False)).chosen is None
     await asyncio.sleep(1.1)
-    assert (await take(mine, "s", a)).chosen == 0
+    assert (await take(mine, "v", a, panic=False)).chosen == 0
 
 
 async def test_an_ejection_is_forgotten_for_every_interval_of_good_health(redis: Redis) -> None:

@@ -1,47 +1,19 @@
-"""Providers against recorded answers from a real socket, and everything that goes wrong with sources."""
+"""Every provider against recorded answers from a real socket."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from pydantic import SecretStr
 
 from gateway.routing.providers.fuels import G_PER_KWH, intensity
 from gateway.routing.providers.registry import PROVIDERS
-from gateway.routing.providers.source import Question, SourceFailed, retry_after_s
-from tests.routing.sources import Source, source_running
+from gateway.routing.providers.source import SourceFailed
+from tests.routing.sources import AREAS, PATHS, SAMPLES, Source, at, fetched, maps, shown, source_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from gateway.routing.readings import Reading
-
-PATHS = {
-    "electricity-maps": "/v4/carbon-intensity/history",
-    "neso": "/intensity/",
-    "energy-charts": "/co2eq",
-    "rte": "/api/explore",
-    "energinet": "/dataset/CO2Emis",
-    "eia": "/v2/electricity",
-    "entsoe": "/api",
-    "carbon-aware-sdk": "/emissions/bylocation",
-    "watttime": "/v3/historical",
-}
-AREAS = {
-    "electricity-maps": ("DE", "DE"),
-    "neso": ("GB", "GB"),
-    "energy-charts": ("DE", "de"),
-    "rte": ("FR", "FR"),
-    "energinet": ("DK-DK1", "DK1"),
-    "eia": ("US-NW-PACW", "PACW"),
-    "entsoe": ("SE-SE4", "10Y1001A1001A47J"),
-    "carbon-aware-sdk": ("US-MIDA-PJM", "eastus"),
-    "watttime": ("US-CAL-CISO", "CAISO_NORTH"),
-}
 
 
 @pytest.fixture
@@ -49,31 +21,6 @@ async def source() -> AsyncIterator[Source]:
     async with source_running() as running:
         running.says("/login", '{"token": "t"}')
         yield running
-
-
-def question(name: str, now: str) -> Question:
-    zone, area = AREAS[name]
-    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    return Question(
-        zone, area, (at - timedelta(days=1)).timestamp(), at.timestamp(), SecretStr("user:secret")
-    )
-
-
-async def fetched(source: Source, name: str, now: str, timeout_s: float = 5) -> list[Reading]:
-    async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as http:
-        return await PROVIDERS[name].fetch(http, source.url, question(name, now))
-
-
-def shown(readings: list[Reading]) -> list[tuple[str, float, bool, bool]]:
-    return [
-        (
-            f"{datetime.fromtimestamp(one.hour * 3600, UTC):%Y-%m-%dT%H}",
-            round(one.g_per_kwh, 2),
-            one.estimated,
-            one.forecast,
-        )
-        for one in readings
-    ]
 
 
 async def test_electricity_maps_is_asked_for_this_zone_only(source: Source) -> None:
@@ -182,12 +129,19 @@ async def test_eia_reads_numbers_and_text_and_mixes_fuels(source: Source) -> Non
     source.plays(PATHS["eia"], "eia930_fuel_type_data.json")
     assert shown(await fetched(source, "eia", "2022-11-01T00:00"))[0][:2] == ("2022-10-31T11", 490)
 
-    data = [row("COL", "50"), row("WND", 50), row("SUN", None), row("NG", "10", "2022-10-31T12")]
+    data = [row("COL", "50"), row("WND", 50), row("WND", 50), row("SUN", "0")]
     source.says(PATHS["eia"], json.dumps({"response": {"data": data}}))
     assert shown(await fetched(source, "eia", "2022-11-01T00:00")) == [
-        ("2022-10-31T11", (820 + 11) / 2, True, False),
-        ("2022-10-31T12", 490, True, False),
+        ("2022-10-31T11", (820 + 11) / 2, True, False)
     ]
+
+    late = [
+        row("COL", "50", "2022-10-31T12"),
+        row("WND", None, "2022-10-31T12"),
+        row("SUN", 0, "2022-10-31T12"),
+    ]
+    source.says(PATHS["eia"], json.dumps({"response": {"data": [*data, *late]}}))
+    assert [hour for hour, *_ in shown(await fetched(source, "eia", "2022-11-01T00:00"))] == ["2022-10-31T11"]
 
 
 def generation(
@@ -276,59 +230,82 @@ async def test_an_answer_about_another_place_is_refused(source: Source, name: st
         await fetched(source, name, "2024-01-01T00:00")
 
 
-@pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize(
-    ("status", "headers", "pause_s"),
-    [
-        (401, {}, 3600),
-        (403, {}, 3600),
-        (404, {}, 3600),
-        (429, {"retry-after": "77"}, 77),
-        (429, {}, 300),
-        (500, {}, 300),
-        (503, {"retry-after": "9"}, 9),
-    ],
-)
-async def test_a_refusing_source_is_left_alone_for_as_long_as_it_says(
-    source: Source, name: str, status: int, headers: dict[str, str], pause_s: float
+async def test_electricity_maps_that_does_not_say_which_zone_it_answers_is_refused(source: Source) -> None:
+    source.says(PATHS["electricity-maps"], json.dumps({"history": [at("2024-03-05T20:00Z")]}))
+
+    with pytest.raises(SourceFailed, match="another zone"):
+        await fetched(source, "electricity-maps", "2024-03-06T18:30")
+
+
+async def test_an_estimate_of_electricity_maps_is_called_one_and_another_kind_is_refused(
+    source: Source,
 ) -> None:
-    source.says(PATHS[name], "{}", status, **headers)
+    latest = json.loads((SAMPLES / "electricitymaps_carbon_intensity_latest.json").read_text())
+    row = {**latest, "zone": "DE"}
+    source.says(PATHS["electricity-maps"], maps(row))
+    readings = await fetched(source, "electricity-maps", "2024-03-06T19:30")
+    assert shown(readings) == [("2024-03-06T19", 216, True, False)]
+
+    source.says(PATHS["electricity-maps"], maps({**row, "emissionFactorType": "direct"}))
+    with pytest.raises(SourceFailed, match="another kind"):
+        await fetched(source, "electricity-maps", "2024-03-06T19:30")
+
+    source.says(PATHS["electricity-maps"], maps(latest))
+    with pytest.raises(SourceFailed, match="another zone"):
+        await fetched(source, "electricity-maps", "2024-03-06T19:30")
+
+
+@pytest.mark.parametrize(("warnings", "estimated"), [([], False), ([{"type": "T", "message": "m"}], True)])
+async def test_what_watttime_warns_about_is_an_estimate(
+    source: Source, warnings: list[Any], estimated: object
+) -> None:
+    meta = {"units": "lbs_co2_per_mwh", "region": "CAISO_NORTH", "signal_type": "co2_moer"}
+    data = [{"point_time": "2022-07-15T00:00:00+00:00", "value": "1000"}]
+    source.says(PATHS["watttime"], json.dumps({"data": data, "meta": {**meta, "warnings": warnings}}))
+
+    readings = await fetched(source, "watttime", "2022-07-15T01:00")
+
+    assert shown(readings) == [("2022-07-15T00", 453.59, estimated, False)]
+
+
+async def test_a_refused_login_of_watttime_ends_there(source: Source) -> None:
+    source.says("/login", "{}", 401)
 
     with pytest.raises(SourceFailed) as failed:
-        await fetched(source, name, "2024-01-01T00:00")
-    assert failed.value.pause_s == pause_s
+        await fetched(source, "watttime", "2022-07-15T01:00")
+
+    assert failed.value.pause_s == 3600
+    assert [request.path for request in source.asked] == ["/login"]
 
 
-@pytest.mark.parametrize("name", PATHS)
-@pytest.mark.parametrize("body", ["<html><body>Maintenance</body></html>", "[]", "{}", '"text"', "null", ""])
-async def test_a_body_without_data_is_never_read_as_a_value(source: Source, name: str, body: str) -> None:
-    source.says(PATHS[name], body)
+async def test_watttime_signals_of_the_index_are_percentiles_and_refused(source: Source) -> None:
+    source.plays(PATHS["watttime"], "watttime_realtime_emissions_response.json")
 
-    try:
-        readings = await fetched(source, name, "2024-01-01T00:00")
-    except SourceFailed:
-        return
-    assert readings == []
+    with pytest.raises(SourceFailed, match="not in lbs_co2_per_mwh"):
+        await fetched(source, "watttime", "2024-06-18T19:00")
 
 
-@pytest.mark.parametrize("name", PATHS)
-async def test_a_source_that_does_not_answer_in_time_has_failed(source: Source, name: str) -> None:
-    source.delay_s = 0.3
+async def test_a_document_of_entsoe_that_was_cut_off_is_refused(source: Source) -> None:
+    whole = generation(("B19", point(1, 100), "2025-10-20T04:00Z"))
+    source.says(PATHS["entsoe"], whole[: len(whole) // 2])
 
-    with pytest.raises(SourceFailed, match="no answer"):
-        await fetched(source, name, "2024-01-01T00:00", timeout_s=0.05)
-
-
-async def test_a_source_that_is_not_there_has_failed() -> None:
-    with pytest.raises(SourceFailed, match="no answer"):
-        await fetched(Source(url="http://127.0.0.1:1"), "neso", "2024-01-01T00:00")
+    with pytest.raises(SourceFailed, match="no XML"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
 
 
-async def test_hours_that_have_not_begun_are_forecasts(source: Source) -> None:
-    data = [{"from": "2026-03-20T05:00Z", "intensity": {"forecast": 190, "actual": None}}]
-    source.says(PATHS["neso"], json.dumps({"data": data}))
+@pytest.mark.parametrize("encoding", ["nothing-known", "utf-7", "shift_jis"])
+async def test_a_document_in_an_encoding_that_nobody_reads_is_refused(source: Source, encoding: str) -> None:
+    source.says(PATHS["entsoe"], f'<?xml version="1.0" encoding="{encoding}"?><GL_MarketDocument/>')
 
-    assert shown(await fetched(source, "neso", "2026-03-20T04:59"))[0][3] is True
+    with pytest.raises(SourceFailed, match="no XML"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
+
+
+async def test_a_period_of_thousands_of_years_is_not_gone_through(source: Source) -> None:
+    source.says(PATHS["entsoe"], generation(("B19", point(1, 100), "9999-10-20T04:00Z")))
+
+    with pytest.raises(SourceFailed, match="longer than"):
+        await fetched(source, "entsoe", "2025-10-20T06:00")
 
 
 def test_zones_are_named_as_each_provider_names_them() -> None:
@@ -338,19 +315,6 @@ def test_zones_are_named_as_each_provider_names_them() -> None:
         assert given in (area, None)
         assert provider.area("XX-NOWHERE-ELSE-AT-ALL") in (None, "XX-NOWHERE-ELSE-AT-ALL")
     assert PROVIDERS["energy-charts"].area("SE-SE3") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [(None, 300), ("12", 12), ("0", 1), ("never", 300), ("1e99", 21600), ("nan", 300)]
-)
-def test_retry_after_is_bounded(text: str | None, seconds: float) -> None:
-    assert retry_after_s(text) == seconds
-
-
-def test_a_date_in_retry_after_is_a_time_to_wait_for() -> None:
-    past = "Wed, 21 Oct 2015 07:28:00 GMT"
-
-    assert retry_after_s(past) == 1
 
 
 def test_a_mix_of_nothing_has_no_intensity() -> None:

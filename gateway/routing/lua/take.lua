@@ -6,8 +6,8 @@
 -- Returns {chosen, panic, {state, leases in use, failures, ejections, ejected for ms, paused for ms, why}...}
 --         chosen counts from 1 and is 0 when nobody has room; state is that before this call
 -- Invariant: leases <= capacity, whoever asks and however often; of a circuit that is half open one lease at a
---         time is given. Only when every candidate is ejected, ejections (never pauses, never capacities) are
---         ignored: panic is then 1. Asked again with the same id it answers the same.
+--         time is given. Only when every candidate is ejected or paused, that (never capacity) is ignored: panic is
+--         then 1. Asked again with the same id it answers the same.
 
 local now = now_ms()
 local count = #KEYS / 2
@@ -23,7 +23,7 @@ for i = 1, count do
   if chosen == 0 and redis.call('ZSCORE', leases, ARGV[1]) then
     chosen = i
   end
-  if states[i] ~= 'ejected' and states[i] ~= 'probing' then
+  if states[i] == 'closed' or states[i] == 'half_open' then
     panic = 0
   end
 end

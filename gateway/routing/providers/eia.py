@@ -65,20 +65,29 @@ class Eia:
         return self.read(await get(http, base_url, call), question)
 
     def read(self, body: bytes, question: Question) -> list[Reading]:
-        """The readings of an answer; values are numbers or text. Raises SourceFailed for another area."""
-        mixes: dict[float, dict[str, float]] = {}
+        """The readings of an answer, for hours in which every fuel of the answer has a value.
+
+        Values are numbers or text; of a row given twice the last counts.
+        Raises SourceFailed for another area.
+        """
+        hours: dict[float, dict[str, float]] = {}
+        seen: set[str] = set()
         for row in rows(decoded(body), "response", "data"):
             if row.get("respondent") != question.area:
                 raise SourceFailed("the answer is about another balancing authority")
             at, value = instant(f"{row.get('period')}:00"), number(row.get("value"))
-            if at is None or value is None:
-                continue
-            fuel = FUELS.get(str(row.get("fueltype")), "other")
-            mix = mixes.setdefault(at, {})
-            mix[fuel] = mix.get(fuel, 0.0) + value
-        points = [
-            Point(at, value, estimated=True)
-            for at, mix in mixes.items()
-            if (value := intensity(mix)) is not None
-        ]
+            code = str(row.get("fueltype"))
+            seen.add(code)
+            if at is not None and value is not None:
+                hours.setdefault(at, {})[code] = value
+        whole = {at: intensity(_mix(types)) for at, types in hours.items() if set(types) == seen}
+        points = [Point(at, value, estimated=True) for at, value in whole.items() if value is not None]
         return hourly(points, question, kind=self.kind, source=self.name)
+
+
+def _mix(types: dict[str, float]) -> dict[str, float]:
+    mix: dict[str, float] = {}
+    for code, megawatt_hours in types.items():
+        fuel = FUELS.get(code, "other")
+        mix[fuel] = mix.get(fuel, 0.0) + megawatt_hours
+    return mix

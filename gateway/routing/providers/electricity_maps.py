@@ -50,8 +50,11 @@ class ElectricityMaps:
     def read(self, body: bytes, question: Question) -> list[Reading]:
         """The readings of an answer. Raises SourceFailed when it is about another zone or another kind."""
         answer = decoded(body)
+        history = rows(answer, "history")
+        if answer.get("zone") != question.area:
+            raise SourceFailed("the answer is about another zone, or does not say which")
         points = []
-        for row in [answer, *rows(answer, "history")]:
+        for row in [answer, *history]:
             if row.get("zone", question.area) != question.area:
                 raise SourceFailed("the answer is about another zone")
             if row.get("emissionFactorType", "lifecycle") != "lifecycle":

@@ -50,6 +50,7 @@ FUELS = {
     "B17": "waste",
     **dict.fromkeys(("B18", "B19"), "wind"),
 }
+LONGEST_S = 31 * 24 * 3600
 MINUTES = {"PT15M": 15, "PT30M": 30, "PT60M": 60}
 DOCTYPE = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
@@ -103,7 +104,7 @@ def _document(body: bytes) -> ET.Element:
         raise SourceFailed("the answer declares a document type")
     try:
         root = ET.fromstring(body)  # noqa: S314 - no entities can be declared
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise SourceFailed("the answer is no XML") from error
     if not root.tag.endswith("GL_MarketDocument"):
         raise SourceFailed("the answer holds no generation")
@@ -125,6 +126,8 @@ def _points(series: ET.Element) -> Iterator[tuple[float, float]]:
         minutes = MINUTES.get(period.findtext("{*}resolution") or "")
         if start is None or end is None or minutes is None:
             raise SourceFailed("a period has no start, end or known resolution")
+        if end - start > LONGEST_S:
+            raise SourceFailed("a period is longer than what was asked for")
         given: dict[int, float] = {}
         for point in period.iterfind("{*}Point"):
             place, value = number(point.findtext("{*}position")), number(point.findtext("{*}quantity"))

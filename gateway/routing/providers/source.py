@@ -118,9 +118,10 @@ def retry_after_s(text: str | None) -> float:
     except ValueError:
         try:
             when = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return FAILED_PAUSE_S
-        seconds = (when - datetime.now(UTC)).total_seconds()
+        # "-0000" means UTC of a place that is not told, which the library gives without a zone.
+        seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 1.0), MAX_PAUSE_S) if math.isfinite(seconds) else FAILED_PAUSE_S
 
 
@@ -128,7 +129,7 @@ def decoded(body: bytes) -> Any:
     """The JSON of a body. Raises SourceFailed for HTML and other things that are none."""
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SourceFailed("the answer is no JSON") from error
 
 
@@ -147,7 +148,7 @@ def number(value: Any) -> float | None:
         return None
     try:
         read = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return read if math.isfinite(read) else None
 
@@ -173,11 +174,13 @@ class Point:
 
 
 def hourly(points: Iterable[Point], question: Question, *, kind: Kind, source: str) -> list[Reading]:
-    """One reading per hour: the mean of its points. Hours that have not begun are forecasts."""
+    """One reading per hour: the mean of its points. Hours that have not begun are forecasts.
+
+    Of several points for one time the last one counts, so that a time given twice weighs no more than others.
+    """
     hours: dict[int, list[Point]] = {}
-    for point in points:
-        if sane(point.g_per_kwh):
-            hours.setdefault(hour_of(point.at), []).append(point)
+    for point in {point.at: point for point in points if sane(point.g_per_kwh)}.values():
+        hours.setdefault(hour_of(point.at), []).append(point)
     current = hour_of(question.now)
     return [
         Reading(

@@ -59,17 +59,26 @@ class WattTime:
         return self.read(await get(http, base_url, call), question)
 
     def read(self, body: bytes, question: Question) -> list[Reading]:
-        """The readings of an answer. Raises SourceFailed for another region, signal or unit."""
+        """The readings of an answer; one with warnings is an estimate.
+
+        Raises SourceFailed for another region, signal or unit.
+        """
         answer = decoded(body)
-        points = [
-            Point(at, value * G_PER_KWH_OF_LBS_PER_MWH, estimated=row.get("imputed_data_used") is True)
-            for row in rows(answer, "data")
-            if (at := instant(row.get("point_time"))) is not None
-            and (value := number(row.get("value"))) is not None
-        ]
+        listed = rows(answer, "data")
         meta = answer.get("meta")
         if not isinstance(meta, dict) or meta.get("units") != UNITS:
             raise SourceFailed(f"the answer is not in {UNITS}")
         if meta.get("region") != question.area or meta.get("signal_type") != "co2_moer":
             raise SourceFailed("the answer is about another region or signal")
+        warned = bool(meta.get("warnings"))
+        points = [
+            Point(
+                at,
+                value * G_PER_KWH_OF_LBS_PER_MWH,
+                estimated=warned or row.get("imputed_data_used") is True,
+            )
+            for row in listed
+            if (at := instant(row.get("point_time"))) is not None
+            and (value := number(row.get("value"))) is not None
+        ]
         return hourly(points, question, kind=self.kind, source=self.name)

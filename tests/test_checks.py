@@ -111,6 +111,34 @@ def test_an_operators_zone_and_gpu_are_known_to_their_deployments(tmp_path: Path
     assert check(None, deployments, factors, year=YEAR) == []
 
 
+def test_a_budget_may_only_count_deployments_that_there_are(tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(
+        "budgets:\n"
+        "  - name: a\n"
+        "    limits: {images: 1}\n"
+        "    window: {kind: calendar, every: day}\n"
+        "    match: {deployment: flux-ec}\n"
+        "  - name: b\n"
+        "    limits: {images: 1}\n"
+        "    window: {kind: calendar, every: day}\n"
+        "    match: {deployment: [flux-eco, gone]}\n"
+        "  - {name: c, limits: {images: 1}, window: {kind: calendar, every: day}, match: {deployment: '*'}}\n"
+    )
+    file = tmp_path / "deployments.yaml"
+    file.write_text("deployments: [{id: flux-eco, model: m, base_url: 'http://127.0.0.1/v1'}]\n")
+
+    first, second = (str(problem).removeprefix(f"{folder}/") for problem in check(folder, file, year=YEAR))
+
+    assert first == (
+        "a.yaml:5:25: budgets[0].match.deployment:"
+        " 'flux-ec' is not the id of a deployment: did you mean 'flux-eco'?"
+    )
+    assert second == "a.yaml:9:36: budgets[1].match.deployment[1]: 'gone' is not the id of a deployment"
+    assert check(folder, None, year=YEAR) == []
+
+
 def test_a_policy_may_only_reroute_to_deployments_that_there_are(tmp_path: Path) -> None:
     folder = tmp_path / "policies"
     folder.mkdir()

@@ -42,7 +42,7 @@ THROUGH = {
     "routing/test_providers": (
         "providers/carbon_aware_sdk providers/eia providers/electricity_maps providers/energinet "
         "providers/energy_charts providers/entsoe providers/fuels providers/neso providers/rte "
-        "providers/source providers/watttime"
+        "providers/watttime"
     ),
     "images/test_edits": "form values",
     "conversations/test_responses": "any_body asking",

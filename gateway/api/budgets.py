@@ -20,7 +20,7 @@ from gateway.usage.periods import rfc3339
 from gateway.usage.visibility import Visibility
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from gateway.budgets.holds import Balance
@@ -94,19 +94,19 @@ async def budget_rows(
     ledger: Ledger,
     now: datetime,
     *,
-    models: Sequence[str] = (),
+    offered: Mapping[str, Sequence[str]],
 ) -> list[BudgetItem]:
     """One row per dimension of every counter that the subjects have and the caller may see.
 
-    `models` are the names that clients may use: a budget per model has one counter for each. Raises
-    `LedgerUnavailable`.
+    `offered` are the names that clients may use for models, by deployment: a budget per model has one counter
+    for each name, one per deployment one for each deployment. Raises `LedgerUnavailable`.
     """
     by_org: dict[str, list[Subject]] = {}
     for subject in subjects:
         by_org.setdefault(subject.org, []).append(subject)
     rows = []
     for org, members in sorted(by_org.items()):
-        matched, balances = await _balances(policies, members, caller, ledger, org, now=now, models=models)
+        matched, balances = await _balances(policies, members, caller, ledger, org, now=now, offered=offered)
         for match, balance in zip(matched, balances, strict=True):
             rows += _rows(org, match, balance)
     return rows
@@ -120,11 +120,11 @@ async def _balances(
     org: str,
     *,
     now: datetime,
-    models: Sequence[str],
+    offered: Mapping[str, Sequence[str]],
 ) -> tuple[list[MatchedBudget], list[Balance]]:
     """The counters of one org with their balances, in the windows of the store's clock."""
     for _ in range(WINDOW_TRIES):
-        matched = _counters(policies, members, caller, now, models)
+        matched = _counters(policies, members, caller, now, offered)
         try:
             return matched, await ledger.balances(org, [match.counter for match in matched])
         except WindowMoved as moved:
@@ -134,18 +134,35 @@ async def _balances(
 
 
 def _counters(
-    policies: PolicySet, members: Sequence[Subject], caller: Subject, now: datetime, models: Sequence[str]
+    policies: PolicySet,
+    members: Sequence[Subject],
+    caller: Subject,
+    now: datetime,
+    offered: Mapping[str, Sequence[str]],
 ) -> list[MatchedBudget]:
     """Every counter that some request of a member would count against, in the order of the policies."""
     found: dict[str, MatchedBudget] = {}
     for subject in members:
-        for model in _values(policies, "model", models):
+        for model, deployment in _places(policies, offered):
             for route in _values(policies, "route", ()):
-                for match in counters_for(policies, subject, model=model, route=route, now=now):
+                for match in counters_for(
+                    policies, subject, model=model, route=route, deployment=deployment, now=now
+                ):
                     if visible_to(match.budget, match.counter.scope, caller):
                         found.setdefault(match.counter.id, match)
     order = {budget.name: number for number, budget in enumerate(policies.budgets)}
     return sorted(found.values(), key=lambda match: (order[match.budget.name], match.counter.id))
+
+
+def _places(policies: PolicySet, offered: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """The models and deployments that make a difference to budgets, without pairs that are not offered."""
+    names = {name for models in offered.values() for name in models}
+    return [
+        (model, deployment)
+        for model in _values(policies, "model", sorted(names))
+        for deployment in _values(policies, "deployment", sorted(offered))
+        if model not in names or model in offered.get(deployment, names)
+    ]
 
 
 def _values(policies: PolicySet, attribute: str, known: Sequence[str]) -> list[str]:

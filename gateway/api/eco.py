@@ -210,7 +210,7 @@ async def _rows(
         caller,
         ledger,
         datetime.now(UTC),
-        models=configuration.deployments.models(),
+        offered={one.id: one.models for one in configuration.deployments.deployments},
     )
 
 

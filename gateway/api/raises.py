@@ -198,7 +198,7 @@ def _refuse_own(administrator: Subject, org: str, scope: dict[str, str]) -> None
         "key": administrator.key,
         **{f"label.{name}": value for name, value in administrator.labels.items()},
     }
-    if all(name == "model" or mine.get(name, "") == value for name, value in scope.items()):
+    if all(name in {"model", "deployment"} or mine.get(name, "") == value for name, value in scope.items()):
         raise NotAllowed("You may not raise a limit that your own requests count against.", param="scope")
 
 

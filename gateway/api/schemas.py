@@ -73,6 +73,8 @@ GENERATION = Schema(
         "prompt": _text("What to draw", max_length=MAX_PROMPT_CHARACTERS),
         "n": _count("How many images", minimum=1, maximum=MAX_IMAGES, default=1),
         "size": _text("`auto` or WIDTHxHEIGHT in pixels"),
+        "aspect_ratio": _text("A shape like `16:9`, where the service takes no pixels"),
+        "resolution": _text("A class like `1k` or `2k`, in place of `size`"),
         "quality": _text("`auto`, `low`, `medium`, `high` or what the model knows"),
         "num_inference_steps": _count("Denoising steps, also `steps`", minimum=1, maximum=MAX_STEPS),
         "partial_images": _count("Partial images", minimum=0, maximum=MAX_PARTIAL_IMAGES),
@@ -232,6 +234,7 @@ ESTIMATE = _object(
     candidates=_list(
         _object(
             "One deployment that offers the model",
+            ("policies",),
             deployment=_text("Its id"),
             zone=_nullable_text("Its electricity zone"),
             energy_wh=_number("Wh"),
@@ -240,6 +243,7 @@ ESTIMATE = _object(
             carbon_basis=_text("What the grid's intensity counts"),
             usable=_of(OpenAPIType.BOOLEAN, "Whether it could take the work now"),
             reason=_text("Why it stands where it stands"),
+            policies=_list(_text("Its name"), "The budgets that count it, where some tell deployments apart"),
         ),
         "All deployments of the model, the first choice first",
     ),

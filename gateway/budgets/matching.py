@@ -46,15 +46,17 @@ def counters_for(
     *,
     model: str,
     route: str,
+    deployment: str,
     now: datetime,
     buckets: Buckets = current_and_next,
 ) -> list[MatchedBudget]:
     """The counters of a request, in the order of the policies; a budget counts only during its window.
 
-    `model` is the name that the client uses, `route` a value of `policy_file.ROUTES`, `now` is aware.
+    `model` is the name that the client uses, `route` a value of `policy_file.ROUTES`, `deployment` the id of
+    the one that is asked (any text where that matters to no budget), `now` is aware.
     `buckets` gives the windows of a moment, for who asks about many of them.
     """
-    attributes = _attributes(subject) | {"model": model, "route": route}
+    attributes = _attributes(subject) | {"model": model, "route": route, "deployment": deployment}
     matched = [budget for budget in policies.budgets if _matches(budget, attributes)]
     windows = {(budget.window, budget.timezone) for budget in matched}
     found = {(window, zone): buckets(window, zone, now) for window, zone in windows}
@@ -65,11 +67,13 @@ def counters_for(
     ]
 
 
-def limits_cost(policies: PolicySet, subject: Subject, *, model: str, route: str, now: datetime) -> bool:
+def limits_cost(
+    policies: PolicySet, subject: Subject, *, model: str, route: str, deployment: str, now: datetime
+) -> bool:
     """Whether an enforced budget limits what the request costs, so that its cost must be known."""
     return any(
         match.counter.enforced and Dimension.COST in match.counter.limits
-        for match in counters_for(policies, subject, model=model, route=route, now=now)
+        for match in counters_for(policies, subject, model=model, route=route, deployment=deployment, now=now)
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from gateway.budgets.policy_file import PolicyFile, limits_of, unlimited_of, window_of
+from gateway.budgets.policy_file import ANYTHING, PolicyFile, limits_of, unlimited_of, window_of
 from gateway.documents import Document, closest, in_order, read_document
 from gateway.errors import ConfigError, Problem
 from gateway.yaml_tree import shown
@@ -106,6 +106,11 @@ class PolicySet:
     number: int = field(default=0, compare=False)
     raised: Raised = field(default_factory=dict)
 
+    @property
+    def by_deployment(self) -> bool:
+        """Whether it matters to some budget at which deployment a request is made."""
+        return any("deployment" in (*budget.match, *budget.per) for budget in self.budgets)
+
 
 def load_policies(
     directory: Path,
@@ -173,15 +178,29 @@ def _unknown_deployments(
 ) -> list[Problem]:
     return [
         document.problem(
-            ("budgets", number, "on_exceed", place, "reroute", entry),
+            ("budgets", number, *place),
             f"{shown(name)} is not the id of a deployment{closest(name, [*deployments])}",
         )
         for document in documents
         for number, section in enumerate(document.content.budgets)
-        for place, action in enumerate(section.on_exceed)
-        for entry, name in enumerate(action.reroute or ())
+        for place, name in _named_deployments(section)
         if name not in deployments
     ]
+
+
+def _named_deployments(section: BudgetSection) -> list[tuple[tuple[str | int, ...], str]]:
+    """The ids that a budget names, each with its place in the budget."""
+    matched = [
+        (("match", "deployment", entry), name)
+        for entry, name in enumerate(section.match.get("deployment", ()))
+        if name != ANYTHING
+    ]
+    rerouted = [
+        (("on_exceed", place, "reroute", entry), name)
+        for place, action in enumerate(section.on_exceed)
+        for entry, name in enumerate(action.reroute or ())
+    ]
+    return [*matched, *rerouted]
 
 
 def _budgets(document: Document[PolicyFile]) -> list[Budget]:

@@ -30,7 +30,7 @@ from gateway.budgets.windows import EVERY, WEEKDAYS, Weekday, Window, fixed_buck
 from gateway.documents import Section, closest, unsupported, written, wrong
 from gateway.yaml_tree import shown
 
-ATTRIBUTES = ("org", "team", "user", "key", "model")
+ATTRIBUTES = ("org", "team", "user", "key", "model", "deployment")
 ROUTES = ("images.generate", "images.edit", "images.variation", "responses", "chat")
 LABEL = re.compile(r"label\.[a-z0-9][a-z0-9_.-]{0,62}")
 LABELS = f"^{LABEL.pattern}$"

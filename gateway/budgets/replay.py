@@ -37,12 +37,14 @@ CANNOT_KNOW = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request of the past. `refused` tells that it was not admitted; its charge then is the estimate."""
+    """One request of the past. `refused` tells that it was not admitted; its charge then is the estimate, and
+    `deployment` the one that would have been asked first."""
 
     at_ms: int
     subject: Subject
     model: str
     route: str
+    deployment: str
     charge: Charge
     refused: bool = False
 
@@ -93,6 +95,7 @@ class Replay:
             asked.subject,
             model=asked.model,
             route=asked.route,
+            deployment=asked.deployment,
             now=moment(asked.at_ms),
             buckets=self._bucket,
         )

@@ -84,6 +84,9 @@ def _print(found: dict[str, Any]) -> None:
         typer.echo(f"  {change} {values['got']} instead of {values['asked'] or 'the default'}")
     if "reroute" in found:
         typer.echo(f"  {found['reroute']['to']} instead of {found['reroute']['from']}")
+    for one in found["candidates"]:
+        if "policies" in one:
+            typer.echo(f"  {one['deployment']} counts against {', '.join(one['policies']) or 'no budget'}")
     for policy in found["policies"]:
         _print_policy(policy)
     if not found["policies"]:

@@ -105,7 +105,10 @@ def _asked(past: PastRequest) -> Asked | None:
     if charge is None or not any(charge.central.known().values()):
         return None
     subject = Subject(past.org, past.key, Role.MEMBER, past.team, past.user, past.labels)
-    return Asked(past.at_ms, subject, past.model, past.route, charge, refused=past.refused is not None)
+    deployment, refused = past.deployment, past.refused is not None
+    if past.refused is not None and past.refused.candidates:
+        deployment = past.refused.candidates[0]["deployment"]
+    return Asked(past.at_ms, subject, past.model, past.route, deployment or "", charge, refused=refused)
 
 
 def _estimated(footprint: dict[str, Any], images: int) -> Any:

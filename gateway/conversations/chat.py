@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from math import sqrt
 from typing import Any
 
 from gateway.conversations.asking import (
@@ -20,6 +19,7 @@ from gateway.conversations.asking import (
     unmeasured_tool,
 )
 from gateway.images.request import MAX_IMAGES, UNPRICED, ImageRequest, Text, named, understood
+from gateway.images.shapes import EDGES_PX, pixels_of_class
 from gateway.images.values import flag, refused, text, whole
 
 KNOWN_IN_CHAT = frozenset(
@@ -41,7 +41,6 @@ UNPRICED_IN_CHAT = frozenset(
 )  # fmt: skip
 """Fields that have other models, other providers or hosted tools do work that the answer does not tell."""
 MODALITIES = ("text", "image")
-EDGES_PX = {"0.5K": 512, "1K": 1024, "2K": 2048, "4K": 4096}
 RATIO = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)")
 
 
@@ -113,8 +112,7 @@ def _size(fields: dict[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     if size not in EDGES_PX:
         raise refused(f"'image_size' must be one of {', '.join(EDGES_PX)}.", "image_config.image_size")
-    shape = sqrt(int(ratio[1]) / int(ratio[2])) if ratio is not None else 1.0
-    return round(EDGES_PX[size] * shape), round(EDGES_PX[size] / shape)
+    return pixels_of_class(size, (int(ratio[1]), int(ratio[2])) if ratio is not None else (1, 1))
 
 
 def _most_tokens(fields: dict[str, Any]) -> int | None:

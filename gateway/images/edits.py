@@ -6,11 +6,12 @@ pictures.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.images.request import STEP_NAMES, UNPRICED, ImageRequest, named, understood
+from gateway.images.request import UNPRICED_IN_GENERATIONS, ImageRequest, named, understood
 from gateway.images.strict_json import read_object
-from gateway.images.values import refused, typed
+from gateway.images.values import STEP_NAMES, refused, typed
 
 if TYPE_CHECKING:
     from gateway.images.form import Form
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MAX_INPUT_IMAGES = 16
 OVERLAYS = frozenset({"mask", "markup", "mask_image"})
 PICTURES_IN_JSON = frozenset({"image", "images", "mask"})
-UNPRICED_IN_EDITS = UNPRICED - {"strength"} - PICTURES_IN_JSON
+UNPRICED_IN_EDITS = UNPRICED_IN_GENERATIONS - {"strength"} - PICTURES_IN_JSON
 WHOLE_NAMES = frozenset(
     {
         "n", "width", "height", "partial_images", "output_compression", "frame_count", "frame_duration_ms",
@@ -27,7 +28,7 @@ WHOLE_NAMES = frozenset(
     }
 )  # fmt: skip
 REAL_NAMES = frozenset({"guidance_scale", "true_cfg_scale", "strength"})
-LEAST_SIZE = "256x256"
+LEAST_EDGE_PX = 256
 
 
 def read_edit_form(form: Form, *, model: str | None = None) -> ImageRequest:
@@ -67,10 +68,11 @@ def least_of(form: Form, route: Route, *, model: str | None = None) -> ImageRequ
     fields = named(_typed(form), model)
     if "model" not in fields:
         return None
-    steps = {} if any(name in fields for name in STEP_NAMES) else {"steps": 1}
-    size = {} if "width" in fields else {"size": LEAST_SIZE}
-    least = {"n": 1, "quality": "low", "prompt": "-", **size, **steps}
-    return understood(least | fields, route, UNPRICED_IN_EDITS, input_images=1, form=form)
+    least = {"n": 1, "quality": "low", "prompt": "-"}
+    request = understood(least | fields, route, UNPRICED_IN_EDITS, input_images=1, form=form)
+    if request.size is None and "size" not in fields:
+        request = replace(request, width=LEAST_EDGE_PX, height=LEAST_EDGE_PX)
+    return replace(request, steps=request.steps or 1)
 
 
 def _from_form(form: Form, route: Route, model: str | None) -> ImageRequest:

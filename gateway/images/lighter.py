@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.images.request import STEP_NAMES, read_size
+from gateway.images.nested import inside, may_hold_block
+from gateway.images.request import read_size
+from gateway.images.shapes import SHAPE_NAMES
+from gateway.images.values import STEP_NAMES
 
 if TYPE_CHECKING:
     from gateway.images.request import ImageRequest
@@ -22,12 +25,22 @@ OUTSIDE_THE_TOOL = frozenset({"model", "max_tool_calls"})
 
 
 def changes(request: ImageRequest, change: Change) -> bool:
-    """Whether a request can say such a change: text has no quality, and chats name classes of sizes."""
+    """Whether a request can say such a change.
+
+    Text has no quality, classes of sizes are named by chats and some others, and steps inside another
+    parameter stay as they are.
+    """
     if not request.draws:
         return change.keys() <= {"model"}
     if request.route == "chat":
         return change.keys() <= {"model", "n"}
-    return change.keys() <= (OF_IMAGES if request.tool is None else OF_IMAGES | OUTSIDE_THE_TOOL)
+    if request.tool is not None:
+        return change.keys() <= OF_IMAGES | OUTSIDE_THE_TOOL
+    nested = not inside(request.fields).keys().isdisjoint(STEP_NAMES) or may_hold_block(request.fields)
+    fixed = {"steps"} if nested else set()
+    if any(request.fields.get(name) is not None for name in SHAPE_NAMES):
+        fixed.add("size")
+    return change.keys() <= OF_IMAGES - fixed
 
 
 def changed(request: ImageRequest, change: Change) -> ImageRequest:

@@ -12,8 +12,10 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from gateway.images.nested import CARRIERS, unfolded
+from gateway.images.shapes import SHAPE_NAMES, read_shape
 from gateway.images.strict_json import read_object
-from gateway.images.values import flag, left_open, real, refused, text, whole
+from gateway.images.values import STEP_NAMES, flag, left_open, real, refused, text, whole
 
 if TYPE_CHECKING:
     from gateway.images.form import Form
@@ -26,7 +28,6 @@ MAX_PARTIAL_IMAGES = 3
 GIF_FRAMES = range(2, 17)
 DEFAULT_GIF_FRAMES = 9
 
-STEP_NAMES = ("steps", "step", "num_inference_steps", "sample_steps")
 KNOWN = frozenset(
     {
         "prompt", "model", "n", "size", "quality", "complexity", "background", "moderation", "output_format",
@@ -35,7 +36,10 @@ KNOWN = frozenset(
         "guidance_scale", "true_cfg_scale", "input_fidelity", *STEP_NAMES,
     }
 )  # fmt: skip
-KNOWN_IN_EDITS = KNOWN | {"strength", "image", "images", "mask"}
+OF_SOME = frozenset({*CARRIERS, *SHAPE_NAMES})
+"""What only some servers read; the others are not sent it, so that it means nothing there."""
+KNOWN_IN_GENERATIONS = KNOWN | OF_SOME
+KNOWN_IN_EDITS = KNOWN_IN_GENERATIONS | {"strength", "image", "images", "mask"}
 UNPRICED = frozenset(
     {
         "svg", "num_images", "num_images_per_prompt", "num_outputs", "number_of_images", "samples",
@@ -46,7 +50,8 @@ UNPRICED = frozenset(
         "num_frames", "frames",
     }
 )  # fmt: skip
-"""Fields of other image servers that change the amount of work in ways this version cannot price."""
+"""Fields of other image servers that change the work in ways this version cannot price everywhere."""
+UNPRICED_IN_GENERATIONS = UNPRICED - OF_SOME
 ROUTE_TAKING = frozenset(
     {
         "api_base", "base_url", "api_key", "api_version", "api_type", "user_config", "organization",
@@ -54,7 +59,6 @@ ROUTE_TAKING = frozenset(
     }
 )  # fmt: skip
 """Names by which other gateways let a body choose where to connect or with which credential."""
-EMBEDDED_ARGUMENTS = "<sd_cpp_extra_args>"
 SIZE = re.compile(r"([1-9][0-9]{1,4})[xX*]([1-9][0-9]{1,4})")
 
 Route = Literal["images.generate", "images.edit", "images.variation", "responses", "chat"]
@@ -136,7 +140,7 @@ def read_generation(body: bytes, *, model: str | None = None) -> ImageRequest:
     `model` takes the place of the body's own, where the path names it. Raises `InvalidRequest` (400) for
     anything malformed, out of range, ambiguous or impossible to price.
     """
-    return understood(named(read_object(body), model), "images.generate", UNPRICED)
+    return understood(named(read_object(body), model), "images.generate", UNPRICED_IN_GENERATIONS)
 
 
 def named(fields: dict[str, Any], model: str | None) -> dict[str, Any]:
@@ -156,9 +160,8 @@ def understood(
     refuse_look_alikes(fields, KNOWN | UNPRICED | ROUTE_TAKING)
     refuse_route_taking(fields)
     refuse_unpriced(fields, unpriced)
-    prompt = text(fields, "prompt", required=route != "images.variation", limit=MAX_PROMPT_CHARACTERS) or ""
-    if EMBEDDED_ARGUMENTS in prompt.lower():
-        raise refused("Arguments inside the prompt cannot be priced.", "prompt", "unsupported_value")
+    text(fields, "prompt", required=route != "images.variation", limit=MAX_PROMPT_CHARACTERS)
+    meant = unfolded(fields)
     strength = None if "strength" in unpriced else real(fields, "strength")
     if strength is not None and not 0 <= strength <= 1:
         raise refused("'strength' must be between 0 and 1.", "strength")
@@ -170,8 +173,8 @@ def understood(
         width=width,
         height=height,
         quality=left_open(text(fields, "quality", limit=32)),
-        steps=_steps(fields),
-        guidance_passes=_guidance_passes(fields),
+        steps=steps_of(meant),
+        guidance_passes=_guidance_passes(meant),
         frames=_frames(fields),
         partial_images=whole(fields, "partial_images", 0, MAX_PARTIAL_IMAGES) or 0,
         stream=flag(fields, "stream"),
@@ -179,7 +182,7 @@ def understood(
         input_images=input_images,
         strength=strength,
         form=form,
-        known=KNOWN if route == "images.generate" else KNOWN_IN_EDITS,
+        known=KNOWN_IN_GENERATIONS if route == "images.generate" else KNOWN_IN_EDITS,
     )
 
 
@@ -198,8 +201,11 @@ def _size(fields: dict[str, Any]) -> tuple[int | None, int | None]:
     height = whole(fields, "height", 16, MAX_EDGE_PX)
     if (width is None) != (height is None):
         raise refused("'width' and 'height' go together.", "width" if width is None else "height")
+    shape = read_shape(fields)
+    if shape is not None and (asked is not None or width is not None):
+        raise refused("'size' and 'aspect_ratio' with 'resolution' exclude each other.", "size")
     if asked is None:
-        return width, height
+        return shape or (width, height)
     pixels = read_size(asked)
     if pixels is None:
         raise refused(f"'size' must be 'auto' or WIDTHxHEIGHT in pixels, up to {MAX_EDGE_PX}.", "size")
@@ -208,7 +214,8 @@ def _size(fields: dict[str, Any]) -> tuple[int | None, int | None]:
     return pixels
 
 
-def _steps(fields: dict[str, Any]) -> int | None:
+def steps_of(fields: dict[str, Any]) -> int | None:
+    """The steps by any of their names. Raises `InvalidRequest` where two names contradict each other."""
     given = {name: whole(fields, name, 1, MAX_STEPS) for name in STEP_NAMES}
     values = {value for value in given.values() if value is not None}
     if len(values) > 1:

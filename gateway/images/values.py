@@ -12,6 +12,7 @@ from gateway.errors import InvalidRequest
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+STEP_NAMES = ("steps", "step", "num_inference_steps", "sample_steps")
 FLAGS = {"true": True, "false": False}
 
 

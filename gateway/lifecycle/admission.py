@@ -1,8 +1,8 @@
 """Asking the ledger for room: the request itself on every route, then its other forms where allowed.
 
 All forms that count against the same counters are asked for in one call, which admits the first that fits
-or none. A form with counters of its own (another model, where budgets are per model) is asked for when those
-above it were refused, and nothing is held.
+or none. What has counters of its own (another model or deployment, where budgets tell them apart) is asked
+for when those above it were refused, and nothing is held.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.budgets.holds import Denied, Held
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.lifecycle.ladder import Rung, other_forms
-from gateway.lifecycle.plan import budgets_for
+from gateway.lifecycle.runs import concerned, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.budgets.counter import Shortfall
     from gateway.budgets.ledger import Ledger
     from gateway.budgets.matching import MatchedBudget
-    from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
+    from gateway.lifecycle.runs import Run
     from gateway.lifecycle.story import Story
 
 WINDOW_TRIES = 3
@@ -45,7 +45,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is held. `rows` are those of the request as it was asked, in the windows of `now`."""
+    """Nothing is held. `rows` are those of the request as it was asked first, in the windows of `now`."""
 
     rows: tuple[Shortfall, ...]
     matched: Sequence[MatchedBudget]
@@ -71,27 +71,27 @@ class Admission:
         """
         now = datetime.now(UTC)
         for _ in range(WINDOW_TRIES):
-            story.matched = self._budgets(self._plan.request, now)
+            own = runs_of(Rung(self._plan, {}), self._configuration.policies, now)
+            story.matched = own[0].matched
             try:
-                return await self._at(now, story)
+                return await self._at(now, own, story)
             except WindowMoved as moved:
                 now = moment(moved.now_ms)
         raise LedgerUnavailable("the store's time is in no window of the budgets")
 
-    async def _at(self, now: datetime, story: Story) -> Admitted | Refused | Earlier:
-        matched = list(story.matched)
+    async def _at(self, now: datetime, own: Sequence[Run], story: Story) -> Admitted | Refused | Earlier:
+        policies = self._configuration.policies
+        matched = concerned(own, policies)
         others = other_forms(self._plan, matched, self._planner, caller=self._ask.allow_downgrade)
-        forms = [Rung(self._plan, {}), *others]
+        runs = [*own, *(run for form in others for run in runs_of(form, policies, now))]
         refused: Refused | None = None
-        for _, same in groupby(forms, key=lambda form: self._counter_ids(form.plan.request, now)):
+        for _, same in groupby(runs, key=lambda run: run.ids):
             asked = list(same)
-            counted = self._budgets(asked[0].plan.request, now)
-            policies = self._configuration.policies
             answer = await self._ledger.reserve(
                 self._ask.subject.org,
                 self._ask.id,
-                [hold for form in asked for hold in form.plan.holds],
-                [match.counter for match in counted],
+                [hold for run in asked for hold in run.form.plan.holds],
+                asked[0].counters,
                 story.record(self._plan.routes[0], outcome="unknown"),
                 policies=(policies.version, policies.number),
                 claim=self._ask.claim,
@@ -99,27 +99,23 @@ class Admission:
             if isinstance(answer, Earlier):
                 return answer
             if isinstance(answer, Held):
-                return _admitted(answer, asked, counted)
-            refused = refused or self._refused(answer, counted, now)
+                return _admitted(answer, asked)
+            refused = refused or _refused(answer, own[0], now)
         assert refused is not None, "there is always the request itself"  # noqa: S101
         return refused
 
-    def _refused(self, answer: Denied, matched: Sequence[MatchedBudget], now: datetime) -> Refused:
-        own = len(self._plan.holds)
-        return Refused(tuple(row for row in answer.rows if row.candidate < own), matched, now)
 
-    def _budgets(self, request: ImageRequest, now: datetime) -> list[MatchedBudget]:
-        return budgets_for(self._configuration, self._ask.subject, request, now)
-
-    def _counter_ids(self, request: ImageRequest, now: datetime) -> list[str]:
-        return [match.counter.id for match in self._budgets(request, now)]
+def _refused(answer: Denied, first: Run, now: datetime) -> Refused:
+    own = len(first.form.plan.holds)
+    return Refused(tuple(row for row in answer.rows if row.candidate < own), first.matched, now)
 
 
-def _admitted(held: Held, forms: Sequence[Rung], matched: Sequence[MatchedBudget]) -> Admitted:
+def _admitted(held: Held, runs: Sequence[Run]) -> Admitted:
     index = held.candidate
-    for form in forms:
-        if index < len(form.plan.holds):
-            return Admitted(form, replace(held, candidate=index), matched)
-        index -= len(form.plan.holds)
+    for run in runs:
+        own = len(run.form.plan.holds)
+        if index < own:
+            return Admitted(run.form, replace(held, candidate=index), run.matched)
+        index -= own
     msg = f"the ledger admitted candidate {held.candidate}, which was not asked for"
     raise LedgerUnavailable(msg)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.verdict import first_that_fits
 from gateway.errors import StoreError
-from gateway.lifecycle.ladder import declared_changes, lighter, rungs, usual_changes
-from gateway.lifecycle.plan import budgets_for
+from gateway.lifecycle.ladder import Rung, declared_changes, lighter, rungs, usual_changes
+from gateway.lifecycle.runs import concerned, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.budgets.ledger import Ledger
     from gateway.budgets.matching import MatchedBudget
     from gateway.images.lighter import Change
-    from gateway.lifecycle.ladder import Planner, Rung
+    from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
 
 MOST = 5
@@ -34,13 +34,14 @@ class Alternatives:
         self, ledger: Ledger, configuration: Configuration, planner: Planner, *, now: datetime
     ) -> None:
         self._ledger = ledger
-        self._configuration = configuration
+        self._policies = configuration.policies
         self._planner = planner
         self._now = now
         self._balances: dict[tuple[str, ...], list[Balance]] = {}
 
-    async def to(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[dict[str, Any]]:
+    async def to(self, plan: Plan) -> list[dict[str, Any]]:
         """The mildest change of each kind that fits; where none does alone, several together."""
+        matched = concerned(runs_of(Rung(plan, {}), self._policies, self._now), self._policies)
         try:
             found = await self._alone(plan, matched)
             if not found:
@@ -52,10 +53,10 @@ class Alternatives:
             return []
 
     async def first(self, ladder: Sequence[Rung]) -> Rung | None:
-        """The first rung that fits now. Raises `StoreError`."""
+        """The first rung that fits now, with the routes where it does. Raises `StoreError`."""
         for rung in ladder:
-            if await self._fits(rung):
-                return rung
+            if (fitting := await self._where_it_fits(rung)) is not None:
+                return fitting
         return None
 
     async def _alone(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[Rung]:
@@ -84,16 +85,16 @@ class Alternatives:
 
     async def _fitting(self, plan: Plan, change: Change) -> Rung | None:
         rung = lighter(plan.request, change, plan, self._planner)
-        return rung if rung is not None and await self._fits(rung) else None
+        return await self._where_it_fits(rung) if rung is not None else None
 
-    async def _fits(self, rung: Rung) -> bool:
-        plan = rung.plan
-        matched = budgets_for(self._configuration, plan.subject, plan.request, self._now)
-        counters = [match.counter for match in matched]
-        key = tuple(counter.id for counter in counters)
-        if key not in self._balances:
-            self._balances[key] = await self._ledger.balances(plan.subject.org, counters)
-        return isinstance(first_that_fits(plan.holds, self._balances[key]), int)
+    async def _where_it_fits(self, rung: Rung) -> Rung | None:
+        for run in runs_of(rung, self._policies, self._now):
+            plan = run.form.plan
+            if run.ids not in self._balances:
+                self._balances[run.ids] = await self._ledger.balances(plan.subject.org, run.counters)
+            if isinstance(first_that_fits(plan.holds, self._balances[run.ids]), int):
+                return run.form
+        return None
 
     def _shown(self, rung: Rung) -> dict[str, Any]:
         """What to change, and what it would then take by the central estimate."""

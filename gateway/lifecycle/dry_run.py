@@ -6,6 +6,7 @@ Makes the same plan as a real request, so the hold that it shows is the hold tha
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,34 @@ from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask
 from gateway.lifecycle.explanation import explained
 from gateway.lifecycle.ladder import Rung, other_forms, reroute
-from gateway.lifecycle.plan import budgets_for, hold_json
+from gateway.lifecycle.plan import hold_json
+from gateway.lifecycle.runs import budgets_at, concerned, runs_of
 from gateway.lifecycle.story import Story
 
 if TYPE_CHECKING:
     from gateway.budgets.counter import Shortfall
     from gateway.budgets.holds import Balance
     from gateway.budgets.matching import MatchedBudget
+    from gateway.budgets.policy import PolicySet
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
-    from gateway.lifecycle.plan import Configuration
+    from gateway.lifecycle.plan import Plan
+    from gateway.lifecycle.runs import Run
     from gateway.lifecycle.serve import Images
 
 WINDOW_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What budgets would say at `now`: the index of the route in the run that has room, or all that is short
+    in the run that would be asked first. `concerned` have a say in some run of the form."""
+
+    run: Run
+    balances: list[Balance]
+    chosen: int | list[Shortfall]
+    concerned: list[MatchedBudget]
+    now: datetime
 
 
 async def dry_run(
@@ -46,19 +62,15 @@ async def dry_run(
     configuration = images.configuration()
     planner = partial(images.plan, configuration, subject)
     plan = planner(request)
-    matched, balances, now = await _balances(images, configuration, subject, request)
-    refused = first_that_fits(plan.holds, balances)
-    look = Alternatives(images.ledger, configuration, planner, now=now)
-    form, chosen = Rung(plan, {}), refused
-    if not isinstance(refused, int):
-        form = await look.first(other_forms(plan, matched, planner)) or form
-        if form.plan is not plan:
-            counted, left, _ = await _balances(images, configuration, subject, form.plan.request)
-            chosen = first_that_fits(form.plan.holds, left)
-            if isinstance(chosen, int):
-                matched, balances = counted, left
-            else:
-                form = Rung(plan, {})
+    policies = configuration.policies
+    verdict = await _asked(images, policies, Rung(plan, {}))
+    look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
+    if not isinstance(verdict.chosen, int):
+        other = await look.first(other_forms(plan, verdict.concerned, planner))
+        if other is not None:
+            instead = await _asked(images, policies, other)
+            verdict = instead if isinstance(instead.chosen, int) else verdict
+    form, chosen = verdict.run.form, verdict.chosen
     shown = chosen if isinstance(chosen, int) else 0
     route = form.plan.routes[shown]
     answer: dict[str, Any] = {
@@ -67,19 +79,35 @@ async def dry_run(
         "hold": hold_json(form.plan.holds[shown]),
         "deployment": route.deployment.id,
         "zone": route.footprint.zone,
-        "candidates": [ranked.as_json() for ranked in form.plan.ranking.routes],
+        "candidates": _candidates(form.plan, policies, verdict.now),
         "routing": form.plan.ranking.as_json(),
         **_verdict(form, request, chosen),
         "policies": [
             explained(match, balance, form.plan.holds[shown], viewer or subject)
-            for match, balance in zip(matched, balances, strict=True)
+            for match, balance in zip(verdict.run.matched, verdict.balances, strict=True)
         ],
     }
     if not isinstance(chosen, int):
-        alternatives = await look.to(plan, matched)
-        error = refusal(chosen, matched, viewer or subject, now=datetime.now(UTC), alternatives=alternatives)
+        alternatives = await look.to(plan)
+        error = refusal(
+            chosen,
+            verdict.run.matched,
+            viewer or subject,
+            now=datetime.now(UTC),
+            alternatives=alternatives,
+        )
         answer["refusal"] = {"status": error.status, **error.body()}
     return answer
+
+
+def _candidates(plan: Plan, policies: PolicySet, now: datetime) -> list[dict[str, Any]]:
+    """The candidates as they are ranked; with the budgets that count them where these differ."""
+    shown = [ranked.as_json() for ranked in plan.ranking.routes]
+    if policies.by_deployment:
+        for one in shown:
+            matched = budgets_at(one["deployment"], plan, policies, now)
+            one["policies"] = [match.budget.name for match in matched]
+    return shown
 
 
 def _verdict(form: Rung, request: ImageRequest, chosen: int | list[Shortfall]) -> dict[str, Any]:
@@ -104,20 +132,20 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
     planner = partial(images.plan, configuration, subject)
     plan = planner(least)
     try:
-        matched, balances, now = await _balances(images, configuration, subject, least)
+        verdict = await _asked(images, configuration.policies, Rung(plan, {}))
     except LedgerUnavailable:
         if any(budget.emergency is not None for budget in configuration.policies.budgets):
             return  # it is decided when it is known in full
         raise
-    verdict = first_that_fits(plan.holds, balances)
-    if isinstance(verdict, int):
+    rows, matched = verdict.chosen, verdict.run.matched
+    if isinstance(rows, int):
         return
-    look = Alternatives(images.ledger, configuration, planner, now=now)
-    if await look.first(other_forms(plan, matched, planner)) is not None:
+    look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
+    if await look.first(other_forms(plan, verdict.concerned, planner)) is not None:
         return
-    error = refusal(verdict, matched, subject, now=datetime.now(UTC))
+    error = refusal(rows, matched, subject, now=datetime.now(UTC))
     ask = Ask(request_id, subject, least, gone=asyncio.Event())
-    story = Story(ask, plan, configuration.policies.version, matched=matched, exceeded=verdict)
+    story = Story(ask, plan, configuration.policies.version, matched=matched, exceeded=rows)
     account = Account(
         ask,
         plan,
@@ -126,19 +154,26 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
         settlements=images.settlements,
         telemetry=images.telemetry,
     )
-    await account.note_refusal(error, verdict)
+    await account.note_refusal(error, rows)
     raise error
 
 
-async def _balances(
-    images: Images, configuration: Configuration, subject: Subject, request: ImageRequest
-) -> tuple[list[MatchedBudget], list[Balance], datetime]:
+async def _asked(images: Images, policies: PolicySet, form: Rung) -> Verdict:
+    """What the ledger would say to one form, run by run, as when it is admitted."""
     now = datetime.now(UTC)
     for _ in range(WINDOW_TRIES):
-        matched = budgets_for(configuration, subject, request, now)
+        runs = runs_of(form, policies, now)
+        all_of_them = concerned(runs, policies)
+        refused: list[Verdict] = []
         try:
-            counters = [match.counter for match in matched]
-            return matched, await images.ledger.balances(subject.org, counters), now
+            for run in runs:
+                balances = await images.ledger.balances(form.plan.subject.org, run.counters)
+                chosen = first_that_fits(run.form.plan.holds, balances)
+                verdict = Verdict(run, balances, chosen, all_of_them, now)
+                if isinstance(chosen, int):
+                    return verdict
+                refused.append(verdict)
+            return refused[0]
         except WindowMoved as moved:
             now = moment(moved.now_ms)
     raise LedgerUnavailable("the store's time is in no window of the budgets")

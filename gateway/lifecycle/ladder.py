@@ -41,12 +41,14 @@ class Planner(Protocol):
 class Rung:
     """A form of a request with its plan; `set` are the fields by which it differs from what was asked.
 
-    `instead` is the deployment to which it would have gone, for one that is rerouted.
+    `instead` is the deployment to which it would have gone, for one that is rerouted; `first` the one that it
+    would ask first, where the plan has only a later part of its routes.
     """
 
     plan: Plan
     set: Change
     instead: str | None = None
+    first: str | None = None
 
 
 def other_forms(
@@ -85,7 +87,7 @@ def rerouted(plan: Plan, matched: Sequence[MatchedBudget], planner: Planner) -> 
 
 def reroute(form: Rung, candidate: int, changes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Where the request goes instead, because budgets had no room for it where it would have gone first."""
-    first, chosen = form.plan.routes[0].deployment.id, form.plan.routes[candidate].deployment.id
+    first, chosen = form.first or form.plan.routes[0].deployment.id, form.plan.routes[candidate].deployment.id
     if form.instead is not None:
         return {"from": form.instead, "to": chosen, **changes}
     return {"from": first, "to": chosen} if chosen != first else None

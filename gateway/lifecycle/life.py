@@ -32,7 +32,8 @@ from gateway.lifecycle.admission import Admission, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.delivery import Delivery
-from gateway.lifecycle.ladder import reroute
+from gateway.lifecycle.ladder import Rung, reroute
+from gateway.lifecycle.runs import runs_of
 from gateway.lifecycle.story import Story
 from gateway.lifecycle.tries import Tries
 from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
@@ -217,7 +218,14 @@ class Life:
             await self._account.charge_as_held(self._dispatched, outcome="unknown", status=500)
 
     async def _without_store(self, span: Span, unavailable: LedgerUnavailable) -> None:
-        """Goes on within the allowance that policies declare for this, or raises the refusal."""
+        """Goes on within the allowance that policies declare for this, or raises the refusal.
+
+        Without the ledger, nothing but the first run of the plan's routes is asked.
+        """
+        first = runs_of(Rung(self._plan, {}), self._configuration.policies, datetime.now(UTC))[0]
+        if first.form.plan is not self._plan:
+            self._begin(self._ask, first.form.plan)
+            self._story.matched = first.matched
         if unavailable.asked:  # the hold may have been made without our hearing of it
             self._account.give_up(self._plan.routes[0])
         if not (unavailable.away and await self._account.use()):
@@ -244,7 +252,7 @@ class Life:
             refused.matched,
             self._ask.subject,
             now=datetime.now(UTC),
-            alternatives=await look.to(self._plan, refused.matched),
+            alternatives=await look.to(self._plan),
         )
 
     def _note(self, held: Held) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.amounts import BOUNDS, Charge, to_hold
-from gateway.budgets.matching import counters_for, limits_cost
+from gateway.budgets.matching import limits_cost
 from gateway.errors import InvalidRequest, NotFound, Unavailable
 from gateway.footprint.quantities import Site
 from gateway.images.lighter import changed
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from fractions import Fraction
 
-    from gateway.budgets.matching import MatchedBudget
     from gateway.budgets.policy import PolicySet
     from gateway.footprint.factors import FactorSet
     from gateway.footprint.quantities import Footprint
@@ -113,14 +112,25 @@ def make_plan(
     deployments = _accepting(deployments, request)
     deployments = _writing(deployments, request, configuration.factors, elsewhere=to is not None)
     now = datetime.fromtimestamp(now_s, UTC)
-    must_cost = limits_cost(
-        configuration.policies, subject, model=request.model, route=request.route, now=now
-    )
+    policies = configuration.policies
+
+    @cache
+    def must_cost(deployment: str) -> bool:
+        return limits_cost(
+            policies, subject, model=request.model, route=request.route, deployment=deployment, now=now
+        )
+
     hour = hour_of(now_s)
     ranking = rank(
         [
             _candidate(
-                configuration, request, deployment, seen=seen, grid=grid, hour=hour, must_cost=must_cost
+                configuration,
+                request,
+                deployment,
+                seen=seen,
+                grid=grid,
+                hour=hour,
+                must_cost=must_cost(deployment.id if policies.by_deployment else ""),
             )
             for deployment in deployments
         ],
@@ -261,13 +271,6 @@ def _nobody(ranking: Ranking) -> Unavailable:
         code="no_route",
         headers={"x-should-retry": "false"},
     )
-
-
-def budgets_for(
-    configuration: Configuration, subject: Subject, request: ImageRequest, now: datetime
-) -> list[MatchedBudget]:
-    """The budgets that must agree, each with the counter it has at `now`."""
-    return counters_for(configuration.policies, subject, model=request.model, route=request.route, now=now)
 
 
 def site(deployment: Deployment, intensity: Intensity | None = None) -> Site:

@@ -6,6 +6,7 @@ Turns deployments into options as signals see them. Refuses to know Redis and ne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from gateway.footprint.estimate import estimate
@@ -19,10 +20,12 @@ from gateway.routing.tables import MonthHourTable
 from gateway.routing.whereabouts import careful_carbon_g, caution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.plan import Configuration
     from gateway.upstreams.deployments import Deployment
+    from gateway.upstreams.rules import Rules
 
 WH_PER_KWH = 1000.0
 
@@ -47,7 +50,7 @@ def watch(configuration: Configuration) -> Watch:
     """Which zones to ask about, and how signals bear on each model group."""
     deployed = configuration.deployments
     standings = {
-        model: Standing([_option(configuration, model, one) for one in deployed.serving(model)])
+        model: Standing(_options(configuration, model, deployed.serving(model)))
         for model in deployed.models()
     }
     zones = {option.zone for standing in standings.values() for option in standing.options}
@@ -67,9 +70,25 @@ def watch(configuration: Configuration) -> Watch:
     )
 
 
-def _option(configuration: Configuration, model: str, deployment: Deployment) -> Option:
-    """One usual image at a deployment; a place that nobody knows stays at its careful value."""
-    factors = configuration.factors
+def _options(configuration: Configuration, model: str, group: Sequence[Deployment]) -> list[Option]:
+    """One usual image at each deployment of a group; a place that nobody knows stays at its careful value."""
+    factors, rules = configuration.factors, configuration.deployments.rules
+    footprints = [_usual(configuration, model, deployment) for deployment in group]
+    objective = _objective(rules, group, footprints)
+    options = []
+    for deployment, footprint, (per_g, beside) in zip(group, footprints, objective, strict=True):
+        kwh = footprint.energy_wh.central / WH_PER_KWH
+        other = footprint.carbon_g.central - footprint.carbon_use_g.central
+        use = footprint.carbon_use_g.central
+        unsure = caution(deployment, footprint.zone) is not None
+        if unsure:
+            use = careful_carbon_g(deployment, footprint, factors, rules.unknown_region) - other
+        zone = None if unsure else footprint.zone
+        options.append(Option(deployment.id, zone, other, kwh, use / kwh, per_g, beside))
+    return options
+
+
+def _usual(configuration: Configuration, model: str, deployment: Deployment) -> Footprint:
     size = deployment.defaults.size
     width, height = (read_size(size) if size is not None else None) or (None, None)
     image = ImageWork(
@@ -79,12 +98,29 @@ def _option(configuration: Configuration, model: str, deployment: Deployment) ->
         quality=deployment.defaults.quality,
         steps=deployment.defaults.steps,
     )
-    footprint = estimate(image, site(deployment), factors)
-    kwh = footprint.energy_wh.central / WH_PER_KWH
-    other = footprint.carbon_g.central - footprint.carbon_use_g.central
-    use = footprint.carbon_use_g.central
-    unsure = caution(deployment, footprint.zone) is not None
-    if unsure:
-        rules = configuration.deployments.rules
-        use = careful_carbon_g(deployment, footprint, factors, rules.unknown_region) - other
-    return Option(deployment.id, None if unsure else footprint.zone, other, kwh, use / kwh)
+    return estimate(image, site(deployment), configuration.factors)
+
+
+def _objective(
+    rules: Rules, group: Sequence[Deployment], footprints: Sequence[Footprint]
+) -> Iterator[tuple[float, float]]:
+    """Per deployment: the objective's weight of a gram, and what it counts beside the grams of the hour.
+
+    The same as in the ranking, but for latency, which differs by request and is left to it.
+    """
+    carbon = [footprint.carbon_g.central for footprint in footprints]
+    water = [footprint.water_ml.central for footprint in footprints]
+    prices = [one.usd_per_image for one in group if one.usd_per_image is not None]
+    dearest, price = max(prices, default=0.0), fmean(prices) if prices else 0.0
+    weights = rules.weights
+    for at, deployment in enumerate(group):
+        if rules.objective == "carbon":
+            yield 1.0, 0.0
+        elif rules.objective == "static":
+            yield 0.0, carbon[at]
+        elif rules.objective == "water":
+            yield 0.0, water[at]
+        else:
+            usd = dearest if deployment.usd_per_image is None else deployment.usd_per_image
+            beside = weights.water * water[at] / fmean(water)
+            yield weights.carbon / fmean(carbon), beside + (weights.price * usd / price if price else 0.0)

@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A deployment as signals see it: one usual image there is `other_g` plus `energy_kwh` times the grid."""
+    """A deployment as signals see it: one usual image there is `other_g` plus `energy_kwh` times the grid.
+
+    What the objective minimises is `per_g` for each of these grams plus `beside`, which no signal changes.
+    """
 
     deployment: str
     zone: str | None
     other_g: float
     energy_kwh: float
     yearly_g_per_kwh: float
+    per_g: float = 1.0
+    beside: float = 0.0
 
-    def carbon_g(self, g_per_kwh: float) -> float:
-        return self.other_g + self.energy_kwh * g_per_kwh
+    def score(self, g_per_kwh: float) -> float:
+        """The objective of one usual image at an intensity of the grid."""
+        return self.beside + self.per_g * (self.other_g + self.energy_kwh * g_per_kwh)
 
 
 @dataclass(slots=True)
@@ -94,7 +100,7 @@ class Grid:
 
     def _refresh(self, standing: Standing, hour: int, min_gain: float) -> None:
         options = standing.options
-        yearly = [option.carbon_g(option.yearly_g_per_kwh) for option in options]
+        yearly = [option.score(option.yearly_g_per_kwh) for option in options]
         best = min(range(len(options)), key=yearly.__getitem__)
         zones = [option.zone for option in options if option.zone is not None and option.zone in self.series]
         known = [self.series[zone].newest for zone in zones]
@@ -102,7 +108,8 @@ class Grid:
         standing.acts, standing.age_h = False, None
         # Yearly values are life-cycle averages: beside them only readings of that kind can stand.
         comparable = self.kind == "average-lifecycle" or all(option.zone in zones for option in options)
-        if newest is not None and hour - newest <= SHAPE_H and comparable:
+        moved = any(option.per_g for option in options)
+        if newest is not None and hour - newest <= SHAPE_H and comparable and moved:
             if standing.proof is None:
                 first = min(min(self.series[zone].hours) for zone in zones)
                 standing.proof = Proof(best, first, min_gain)
@@ -127,7 +134,7 @@ class Grid:
         for option in options:
             series = self.series.get(option.zone or "")
             g = from_readings(series, hour, age) if series is not None else None
-            costs.append(option.carbon_g(option.yearly_g_per_kwh if g is None else g))
+            costs.append(option.score(option.yearly_g_per_kwh if g is None else g))
         return costs
 
     def replace_series(self, series: Iterable[Series]) -> None:

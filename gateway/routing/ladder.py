@@ -117,6 +117,8 @@ def from_readings(series: Series, hour: int, age: int) -> float | None:
         if before is not None and usual_before is not None:
             carried += MOMENTUM * (deviation - (before - usual_before))
     value = now + carried * math.exp(-age / FADE_H)
+    if last == 0:
+        return max(value, 0.0)  # a grid that was at nothing has no share to stay within
     return min(max(value, LOWEST * last), HIGHEST * last)
 
 

@@ -1,7 +1,7 @@
 """Files of the grid: `zone,time,gco2_per_kwh[,water_l_per_kwh]`, one row per zone and time.
 
-Strict: a row that cannot be read is an error with its line, never skipped. Times are RFC 3339; one without an
-offset is UTC. Knows files, not what is done with them.
+Strict: a cell that cannot be read is an error with its line and column, never skipped. Times are RFC 3339;
+one without an offset is UTC. A grid at 0 g/kWh happens. Knows files, not what is done with them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import ConfigError, Problem
-from gateway.routing.readings import hour_of, sane
+from gateway.routing.readings import MAX_G_PER_KWH, hour_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 MAX_WATER_L_PER_KWH = 1000.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -35,45 +37,121 @@ def moment(text: str) -> float:
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a CSV file: its cells by column, and where it stands (`text` begins at `line`)."""
+
+    file: str
+    line: int
+    text: str
+    columns: tuple[str, ...]
+    cells: dict[str, str]
+
+    def read(self, column: str, reading: Callable[[str], T]) -> T:
+        """What a cell says; one that a row is too short for is empty. Raises BadCell, with its place."""
+        try:
+            return reading(self.cells.get(column, ""))
+        except ValueError as error:
+            raise BadCell(self._problem(column, str(error))) from None
+
+    def _problem(self, column: str, message: str) -> Problem:
+        starts = _starts(self.text)
+        number = self.columns.index(column) if column in self.columns else len(starts)
+        at = starts[number] if number < len(starts) else len(self.text.rstrip("\r\n"))
+        line_start = self.text.rfind("\n", 0, at) + 1
+        return Problem(self.file, self.line + self.text.count("\n", 0, at), at - line_start + 1, message)
+
+
+class BadCell(ValueError):
+    """A cell that cannot be read, as a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
 def read_signals(path: Path) -> Trace:
     """`zone,time,gco2_per_kwh[,water_l_per_kwh]`; an hour's rows are averaged. Raises ConfigError."""
     sums: dict[str, dict[int, list[float]]] = {}
     waters: dict[str, dict[int, list[float]]] = {}
     problems: list[Problem] = []
-    for line, row in csv_rows(path, ("zone", "time", "gco2_per_kwh")):
+    for row in csv_rows(path, ("zone", "time", "gco2_per_kwh")):
         try:
-            zone, hour = row["zone"].strip().upper(), hour_of(moment(row["time"]))
-            carbon = float(row["gco2_per_kwh"])
-            if not zone or not sane(carbon):
-                raise ValueError(f"{carbon:g} g/kWh is no grid's intensity" if zone else "zone is empty")
-            water = row.get("water_l_per_kwh") or ""
-            if water.strip():
-                litres = float(water)
-                if not 0 <= litres < MAX_WATER_L_PER_KWH:
-                    raise ValueError(f"{litres:g} L/kWh cannot be")
-                waters.setdefault(zone, {}).setdefault(hour, []).append(litres)
-        except ValueError as error:
-            problems.append(Problem(str(path), line, 1, str(error)))
+            zone, hour = row.read("zone", _zone), hour_of(row.read("time", moment))
+            carbon, litres = row.read("gco2_per_kwh", _g_per_kwh), row.read("water_l_per_kwh", _l_per_kwh)
+        except BadCell as bad:
+            problems.append(bad.problem)
             continue
         sums.setdefault(zone, {}).setdefault(hour, []).append(carbon)
+        if litres is not None:
+            waters.setdefault(zone, {}).setdefault(hour, []).append(litres)
     refuse(problems)
     return Trace(_means(sums), _means(waters))
 
 
-def csv_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their lines. Raises ConfigError."""
+def csv_rows(path: Path, needed: tuple[str, ...]) -> Iterator[Row]:
+    """The rows of a CSV file. Raises ConfigError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            lines: list[str] = []
+            reader = csv.reader(_recorded(stream, lines))
+            columns = tuple(next(reader, []))
+            missing = [name for name in needed if name not in columns]
             if missing:
                 raise ConfigError([Problem(str(path), 1, 1, f"column {', '.join(missing)} is missing")])
-            for row in reader:
-                if any(row[name] is None for name in needed):
-                    raise ConfigError([Problem(str(path), reader.line_num, 1, "the row is too short")])
-                yield reader.line_num, row
+            lines.clear()
+            for cells in reader:
+                row = Row(
+                    str(path),
+                    reader.line_num - len(lines) + 1,
+                    "".join(lines),
+                    columns,
+                    dict(zip(columns, cells, strict=False)),
+                )
+                lines.clear()
+                if cells:
+                    yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError([Problem(str(path), 1, 1, f"cannot be read: {error}")]) from None
+
+
+def _recorded(stream: Iterable[str], lines: list[str]) -> Iterator[str]:
+    for line in stream:
+        lines.append(line)
+        yield line
+
+
+def _starts(text: str) -> list[int]:
+    """Where each cell of a row begins; a comma between quotes separates nothing."""
+    starts, quoted = [0], False
+    for at, letter in enumerate(text):
+        if letter == '"' and text[starts[-1]] == '"':
+            quoted = not quoted
+        elif letter == "," and not quoted:
+            starts.append(at + 1)
+    return starts
+
+
+def _zone(text: str) -> str:
+    if not text.strip():
+        raise ValueError("zone is empty")
+    return text.strip().upper()
+
+
+def _g_per_kwh(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < MAX_G_PER_KWH:
+        raise ValueError(f"{value:g} g/kWh is no grid's intensity")
+    return value
+
+
+def _l_per_kwh(text: str) -> float | None:
+    if not text.strip():
+        return None
+    value = float(text)
+    if not 0 <= value < MAX_WATER_L_PER_KWH:
+        raise ValueError(f"{value:g} L/kWh cannot be")
+    return value
 
 
 def _means(sums: dict[str, dict[int, list[float]]]) -> dict[str, dict[int, float]]:

@@ -31,6 +31,8 @@ NOTES = (
     "Per-image attribution with average intensities; no claim about which power plants ran.",
     "Deferrable images are served on arrival by every strategy: this version does not defer.",
     "The policy's capacity is shared exactly by all gateways, as leases in Redis are; one request, one slot.",
+    "Optimum: the least of choosing the best in hindsight at every moment and of the others' assignments.",
+    "No strategy is below the optimum in the objective; with capacity, a plan better than all may exist.",
     "Water follows the trace; a running gateway reads carbon signals and takes water from yearly factors.",
 )
 

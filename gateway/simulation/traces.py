@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
-from gateway.routing.signal_file import csv_rows, moment, refuse
+from gateway.routing.signal_file import BadCell, csv_rows, moment, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,13 @@ def read_requests(path: Path) -> list[Arrival]:
     """`time,images[,deferrable_hours]`, in order of time. Raises ConfigError."""
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
-    for line, row in csv_rows(path, ("time", "images")):
+    for row in csv_rows(path, ("time", "images")):
         try:
-            waits = (row.get("deferrable_hours") or "").strip()
-            arrival = Arrival(moment(row["time"]), int(row["images"]), float(waits) if waits else 0.0)
-            if arrival.images < 0 or not 0 <= arrival.deferrable_hours < float("inf"):
-                raise ValueError("images and deferrable_hours cannot be negative")
-        except ValueError as error:
-            problems.append(Problem(str(path), line, 1, str(error)))
+            arrival = Arrival(
+                row.read("time", moment), row.read("images", _images), row.read("deferrable_hours", _hours)
+            )
+        except BadCell as bad:
+            problems.append(bad.problem)
             continue
         if arrival.images:
             arrivals.append(arrival)
@@ -40,3 +39,17 @@ def read_requests(path: Path) -> list[Arrival]:
     if not arrivals:
         raise ConfigError([Problem(str(path), 1, 1, "there are no requests")])
     return sorted(arrivals, key=lambda arrival: arrival.at)
+
+
+def _images(text: str) -> int:
+    images = int(text)
+    if images < 0:
+        raise ValueError("images cannot be negative")
+    return images
+
+
+def _hours(text: str) -> float:
+    hours = float(text) if text.strip() else 0.0
+    if not 0 <= hours < float("inf"):
+        raise ValueError("deferrable_hours cannot be negative or endless")
+    return hours

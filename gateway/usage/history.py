@@ -40,6 +40,7 @@ class PastRequest:
     labels: dict[str, str]
     model: str
     route: str
+    deployment: str | None
     outcome: str
     central: Amounts
     high: Amounts
@@ -93,6 +94,7 @@ def _read(row: Row[Any]) -> PastRequest:
         labels=row.labels,
         model=row.model,
         route=row.route,
+        deployment=row.deployment,
         outcome=row.outcome,
         central=central,
         high=central._replace(

@@ -301,7 +301,7 @@ async def spend(
     )
     seconds, _ = await eco.redis.time()
     matched = counters_for(
-        eco_policies(eco), subject, model=model, route=route, now=moment(int(seconds) * 1000)
+        eco_policies(eco), subject, model=model, route=route, deployment="", now=moment(int(seconds) * 1000)
     )
     counters = [match.counter for match in matched]
     for number, settle in enumerate((True, False)):

@@ -56,9 +56,14 @@ def budget(
 
 
 def counters(
-    *budgets: Budget, subject: Subject = ALICE, model: str = "m", route: str = "images.generate"
+    *budgets: Budget,
+    subject: Subject = ALICE,
+    model: str = "m",
+    route: str = "images.generate",
+    deployment: str = "flux-eco",
 ) -> list[Counter]:
-    matched = counters_for(PolicySet(budgets, "v"), subject, model=model, route=route, now=NOW)
+    policies = PolicySet(budgets, "v")
+    matched = counters_for(policies, subject, model=model, route=route, deployment=deployment, now=NOW)
     return [match.counter for match in matched]
 
 
@@ -75,6 +80,8 @@ def counters(
         {"route": ("images.generate", "images.edit")},
         {"user": ("*",)},
         {"route": ("*",)},
+        {"deployment": ("flux-big", "flux-eco")},
+        {"deployment": ("*",)},
         {"label.tier": ("*",)},
         {"team": ("design",), "label.project": ("x",), "model": ("m",)},
     ],
@@ -93,6 +100,7 @@ def test_a_request_that_fits_every_key_of_a_match_counts(match: Mapping[str, tup
         {"label.absent": ("*",)},
         {"model": ("m2",)},
         {"route": ("chat",)},
+        {"deployment": ("flux-big",)},
         {"team": ("design",), "user": ("bob",)},
     ],
 )
@@ -117,7 +125,7 @@ def test_a_counter_holds_what_its_budget_says() -> None:
 
 
 def test_every_attribute_can_be_a_scope() -> None:
-    per = ("org", "team", "user", "key", "model", "label.tier")
+    per = ("org", "team", "user", "key", "model", "deployment", "label.tier")
 
     (counter,) = counters(budget(per=per))
 
@@ -127,6 +135,7 @@ def test_every_attribute_can_be_a_scope() -> None:
         "user": "alice",
         "key": "k1",
         "model": "m",
+        "deployment": "flux-eco",
         "label.tier": "gold",
     }
 

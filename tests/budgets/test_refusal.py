@@ -48,7 +48,9 @@ def matched(
         on_exceed=("deny",),
         on_store_down="deny",
     )
-    (match,) = counters_for(PolicySet((budget,), "v"), ALICE, model="m", route="chat", now=NOW)
+    (match,) = counters_for(
+        PolicySet((budget,), "v"), ALICE, model="m", route="chat", deployment="d", now=NOW
+    )
     return match
 
 

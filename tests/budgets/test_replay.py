@@ -48,7 +48,13 @@ def asked(hours: float = 0, images: int = 1, **changes: Any) -> Asked:
     subject = Subject("acme", "k1", Role.MEMBER, changes.pop("team", "design"), "ana")
     amounts = Amounts(1000, 10, changes.pop("carbon_g", 1) * 1_000_000, images)
     at_ms = int((MIDNIGHT + timedelta(hours=hours)).timestamp() * 1000)
-    values = {"model": "flux", "route": "images.generate", "charge": Charge(amounts, amounts), **changes}
+    values = {
+        "model": "flux",
+        "route": "images.generate",
+        "deployment": "d",
+        "charge": Charge(amounts, amounts),
+        **changes,
+    }
     return Asked(at_ms, subject, **values)
 
 
@@ -103,7 +109,12 @@ def test_windows_end_where_the_clocks_of_the_zone_say(tmp_path: Path) -> None:
 def test_orgs_do_not_share_counters(tmp_path: Path) -> None:
     other = asked(1, images=5)
     foreign = Asked(
-        other.at_ms, Subject("globex", "k2", Role.MEMBER, "design"), other.model, other.route, other.charge
+        other.at_ms,
+        Subject("globex", "k2", Role.MEMBER, "design"),
+        other.model,
+        other.route,
+        other.deployment,
+        other.charge,
     )
 
     report = replayed(policies(tmp_path), asked(0, images=5), foreign)
@@ -186,3 +197,18 @@ def test_a_budget_never_admits_more_than_its_limit_and_refuses_only_for_want_of_
             used.update({(d, day, team): new[d] for d in new})
     assert line(report, "team-day")["refused"] == refused
     assert all(share <= 1 for share in line(report, "team-day")["peak_share"].values())
+
+
+def test_requests_count_where_they_were_made(tmp_path: Path) -> None:
+    text = """
+budgets:
+  - {name: eco-day, match: {deployment: [eco]}, limits: {images: 1}, window: {kind: calendar, every: day}}
+  - {name: each-day, per: [deployment], limits: {images: 2}, window: {kind: calendar, every: day}}
+"""
+    made = [asked(hours, deployment=name) for hours, name in enumerate(["eco", "big", "big", "eco"], start=2)]
+
+    report = replayed(policies(tmp_path, text), *made)
+
+    assert (report["admitted"], report["refused"]) == (3, 1)
+    assert (line(report, "eco-day")["admitted"], line(report, "eco-day")["refused"]) == (1, 1)
+    assert {one["scope"]["deployment"] for one in line(report, "each-day")["top"]} == {"eco", "big"}

@@ -94,3 +94,20 @@ def test_what_cannot_be_asked_is_told(tmp_path: Path) -> None:
     assert ecogate("explain", "--key", "egk_x", "--body", str(tmp_path / "absent.json")).exit_code == 2
     away = ecogate("explain", "--key", "egk_x", "--body", str(there), "--url", "http://127.0.0.1:9")
     assert (away.exit_code, "did not answer" in away.stderr) == (2, True)
+
+
+async def test_where_budgets_tell_deployments_apart_each_candidate_is_explained(
+    tmp_path: Path, redis_url: str
+) -> None:
+    body = tmp_path / "request.json"
+    body.write_text(json.dumps(ASK))
+    budgets = [budget("clean-only", match={"deployment": "flux-se"}, limits={"images": 0})]
+    async with gateway_running(tmp_path, redis_url, budgets=budgets) as gateway:
+        words = ("--url", gateway.url, "--body", str(body), "--key", await gateway.key())
+        explained = await asyncio.to_thread(ecogate, "explain", *words)
+
+    assert explained.exit_code == 0
+    assert "reroute: flux-pl" in explained.stdout
+    assert "  flux-pl instead of flux-se" in explained.stdout
+    assert "  flux-se counts against clean-only" in explained.stdout
+    assert "  flux-pl counts against no budget" in explained.stdout

@@ -93,3 +93,27 @@ async def test_a_mistake_in_the_budgets_is_told_with_its_place(past: Path) -> No
     code, text = await replay(past)
 
     assert (code, "budgets.yaml:1:10: budgets: must be a list" in text) == (2, True)
+
+
+async def test_a_replay_counts_requests_where_they_were_made_or_would_have_been_asked_for_first(
+    past: Path, redis: Redis
+) -> None:
+    per_deployment = BUDGETS.replace("per: [team]", "per: [deployment]")
+    (past / "policies" / "budgets.yaml").write_text(per_deployment)
+    now_ms = int(time.time() * 1000)
+    there = record(id="req_there", deployment="elsewhere")
+    await append(redis, there, at=now_ms - HOUR_MS)
+    candidates = [{"deployment": "elsewhere"}, {"deployment": "other"}]
+    nowhere = record(
+        id="req_nowhere", deployment=None, decision="deny", outcome="refused", candidates=candidates
+    )
+    await refuse(redis, nowhere, at_ms=now_ms - HOUR_MS // 2)
+    database = await open_database(None, past / "data")
+    await JournalConsumer(redis, database).drain_once()
+    await database.close()
+
+    _, as_json = await replay(past, "--json")
+
+    (line,) = json.loads(as_json)["budgets"]
+    counted = {one["scope"]["deployment"]: one["admitted"] for one in line["top"]}
+    assert counted["elsewhere"] == 2

@@ -87,9 +87,12 @@ async def test_a_long_prompt_of_emoji_and_an_open_size_arrive_untouched(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"size": None, "aspect_ratio": "1:1", "resolution": "2k"},
-        {"kwargs": '{"num_inference_steps": 99}'},
-        {"prompt": 'a cat <sd_cpp_extra_args>{"sample_params":{"sample_steps":99}}</sd_cpp_extra_args>'},
+        {"aspect_ratio": "1:1", "resolution": "2k"},
+        {"size": None, "aspect_ratio": "7:3", "resolution": "2k"},
+        {"size": None, "resolution": "9k"},
+        {"kwargs": '{"num_inference_steps": 99, "num_images_per_prompt": 8}'},
+        {"kwargs": '{"num_inference_steps": 1, "num_inference_steps": 99}'},
+        {"extra_params": {"num_inference_steps": 1}, "steps": 99},
         {"size": "64 x 64"},
         {"size": "-64x64"},
     ],
@@ -104,6 +107,58 @@ async def test_hidden_or_malformed_amounts_are_refused_and_not_sent(
         assert answer.status_code == 400
         assert here.service.exchanges == []
         assert await here.budgets() == (0, 0)
+
+
+BLOCK = '<sd_cpp_extra_args>{"sample_params": {"sample_steps": 56}}</sd_cpp_extra_args>'
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "sent"),
+    [
+        ("xinference", {"kwargs": '{"steps":56}'}, {"kwargs": '{"num_inference_steps": 56}'}),
+        ("vllm-omni", {"extra_params": {"num_inference_steps": 56}}, {"num_inference_steps": 56}),
+        ("sglang", {"diffusers_kwargs": {"num_inference_steps": 56}}, {"num_inference_steps": 56}),
+        ("sdcpp", {"prompt": f"a {BLOCK} cat"}, {"prompt": f"a cat {BLOCK}"}),
+    ],
+)
+async def test_steps_inside_another_parameter_are_priced_where_they_are_read(
+    tmp_path: Path, redis_url: str, dialect: str, fields: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """11: as the same steps beside it, and as nothing where a service is not sent them or reads words."""
+    async with behind(tmp_path, redis_url, give_images, deployment={"dialect": dialect}) as here:
+        inside = await here.post(**fields)
+        beside = await here.post(steps=56)
+        by_default = await here.post()
+
+        assert sent.items() <= here.service.exchanges[0].json.items()
+        energy = [answer.headers["ecogate-energy-wh"] for answer in (inside, beside, by_default)]
+        assert energy[0] == energy[1]
+        assert float(energy[0]) > 1.5 * float(energy[2])
+    (tmp_path / "other").mkdir()
+    async with behind(tmp_path / "other", redis_url, give_images) as other:
+        answer = await other.post(**fields)
+
+        assert answer.headers["ecogate-energy-wh"] == energy[2]
+        assert sent.keys() & other.service.exchanges[0].json.keys() <= {"prompt"}
+        assert other.service.exchanges[0].json["prompt"] == fields.get("prompt", ASK["prompt"])
+
+
+async def test_a_class_and_a_shape_are_priced_and_settled_by_the_picture(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """10: as xAI takes them."""
+    shaped: dict[str, Any] = {"size": None, "aspect_ratio": "16:9", "resolution": "2k"}
+    async with behind(tmp_path, redis_url, give_images, deployment={"dialect": "xai"}) as here:
+        large = await here.client.post("/eco/v1/estimate", json={**ASK, **shaped})
+        small = await here.client.post("/eco/v1/estimate", json={**ASK, **shaped, "resolution": "1k"})
+        answer = await here.post(**shaped)
+        plain = await here.post()
+
+        assert shaped.items() - {("size", None)} <= here.service.exchanges[0].json.items()
+        energy = [one.json()["hold"]["central"]["energy_wh"] for one in (large, small)]
+        assert energy[0] > 3 * energy[1]
+        assert answer.headers["ecogate-basis"] == "settled"
+        assert answer.headers["ecogate-energy-wh"] == plain.headers["ecogate-energy-wh"]
 
 
 @pytest.mark.parametrize("ending", ["", "/"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from gateway.demo.faults import parse_fault
 from gateway.demo.standin import StandInSettings
 from gateway.errors import InvalidRequest
+from gateway.images.edits import least_of
 from gateway.images.form import FormReader
 from tests.lifecycle.reading import budgets_of, recorded
 from tests.lifecycle.test_ladder import record_of
@@ -268,3 +270,23 @@ def test_a_form_that_is_refused_at_its_content_type_opens_no_file() -> None:
         with pytest.raises(InvalidRequest):
             FormReader(content_type)
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("first", "steps", "size"),
+    [
+        (b"", 1, "256x256"),
+        (part("kwargs", b'{"steps": 9}'), 9, "256x256"),
+        (part("resolution", b"2k"), 1, "2048x2048"),
+        (part("size", b"auto"), 1, None),
+    ],
+)
+def test_the_least_of_a_form_is_what_its_first_fields_say(first: bytes, steps: int, size: str | None) -> None:
+    reader = FormReader("multipart/form-data; boundary=b")
+    with closing(reader.form):
+        reader.feed(part("model", b"m") + first)
+        reader.feed(part("image", RED, filename=b'filename="a.png"'))
+        least = least_of(reader.form, "images.edit")
+
+        assert least is not None
+        assert (least.steps, least.size) == (steps, size)

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
-from gateway.images.request import KNOWN, ROUTE_TAKING, UNPRICED, ImageRequest, read_generation, read_size
+from gateway.images.request import (
+    KNOWN_IN_GENERATIONS,
+    ROUTE_TAKING,
+    UNPRICED_IN_GENERATIONS,
+    ImageRequest,
+    read_generation,
+    read_size,
+)
 
 
 def read(**fields: Any) -> ImageRequest:
@@ -133,7 +140,7 @@ def test_a_stream_is_asked_for_by_the_field_alone() -> None:
     assert refused(stream="true").code == "invalid_type"
 
 
-@pytest.mark.parametrize("name", sorted(UNPRICED))
+@pytest.mark.parametrize("name", sorted(UNPRICED_IN_GENERATIONS))
 def test_a_field_that_cannot_be_priced_is_refused(name: str) -> None:
     assert refused(**{name: 2}).param == name
 
@@ -149,12 +156,28 @@ def test_a_name_that_another_reader_takes_for_a_known_one_is_refused(name: str) 
     refused(**{name: 1})
 
 
-def test_arguments_hidden_in_the_prompt_are_refused() -> None:
-    error = refused(prompt='cat <sd_cpp_extra_args>{"sample_params":{"sample_steps":99}}</sd_cpp_extra_args>')
+def test_arguments_in_a_prompt_are_words_until_a_server_reads_them() -> None:
+    prompt = 'cat <sd_cpp_extra_args>{"sample_params":{"sample_steps":99}}</sd_cpp_extra_args>'
 
-    assert error.param == "prompt"
+    assert (read(prompt=prompt).steps, read(prompt=prompt).fields["prompt"]) == (None, prompt)
+
+
+def test_steps_and_guidance_inside_another_parameter_count_as_beside_it() -> None:
+    inside = read(kwargs='{"num_inference_steps": 4, "true_cfg_scale": 5}')
+
+    assert (inside.steps, inside.guidance_passes) == (4, 2)
+    assert read(extra_params={"steps": 9}, num_inference_steps=9).steps == 9
+    assert refused(diffusers_kwargs={"steps": 9}, num_inference_steps=8).param == "steps"
+    assert refused(kwargs='{"steps": 0}').param == "steps"
+
+
+def test_a_class_and_a_shape_are_a_size_and_exclude_another() -> None:
+    assert read(resolution="2k", aspect_ratio="1:1").size == "2048x2048"
+    assert read(aspect_ratio="16:9").size is None
+    assert refused(resolution="2k", size="64x64").param == "size"
+    assert refused(resolution="2k", width=64, height=64).param == "size"
 
 
 def test_no_name_is_both_known_and_refused() -> None:
-    assert not KNOWN & UNPRICED
-    assert not KNOWN & ROUTE_TAKING
+    assert not KNOWN_IN_GENERATIONS & UNPRICED_IN_GENERATIONS
+    assert not KNOWN_IN_GENERATIONS & ROUTE_TAKING

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from gateway.errors import InvalidRequest
 from gateway.images.edits import read_edit_form
 from gateway.images.form import FormReader
-from gateway.images.request import STEP_NAMES, read_generation
+from gateway.images.request import read_generation
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.bodies import form_body, json_body
 
 if TYPE_CHECKING:

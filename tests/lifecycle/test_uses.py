@@ -110,6 +110,31 @@ async def test_a_store_that_goes_away_stops_those_who_deny_and_not_those_who_all
     assert [(span.attributes or {}).get("ecogate.decision") for span in reserve][-2:] == ["unenforced", None]
 
 
+async def test_where_budgets_tell_deployments_apart_only_the_first_are_asked_without_the_store(
+    tmp_path: Path, store: Store
+) -> None:
+    each = budget("each", per=["team", "deployment"], **ALLOWING)
+    async with gateway_running(tmp_path, store.url, budgets=[each]) as gateway:
+        client = await gateway.member()
+        await ask(client)
+        async with Away(store):
+            gateway.standins["SE"].standin.faults_to_come.append(parse_fault("overload"))
+            answers = [await ask(client) for _ in range(5)]
+        async with asyncio.timeout(20):
+            while (rows := await client.get("/eco/v1/budgets")).status_code != 200:
+                await asyncio.sleep(0.1)
+            while True:
+                rows = await client.get("/eco/v1/budgets")
+                used = {row["scope"]["deployment"]: row["used"] for row in rows.json()["data"]}
+                if used["flux-se"] == 4:
+                    break
+                await asyncio.sleep(0.1)
+        made = {zone: len(running.standin.generations) for zone, running in gateway.standins.items()}
+
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 503, 503]
+    assert (used["flux-pl"], made["PL"]) == (0, 0)
+
+
 async def test_a_process_passes_its_share_and_answers_503_beyond(tmp_path: Path, store: Store) -> None:
     async with gateway_running(tmp_path, store.url, budgets=[TEAM]) as gateway:
         client = await gateway.member()

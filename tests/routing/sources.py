@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 from aiohttp import web
+from pydantic import SecretStr
+
+from gateway.routing.providers.registry import PROVIDERS
+from gateway.routing.providers.source import Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.routing.readings import Reading
+
 SAMPLES = Path(__file__).parent / "samples"
+PATHS = {
+    "electricity-maps": "/v4/carbon-intensity/history",
+    "neso": "/intensity/",
+    "energy-charts": "/co2eq",
+    "rte": "/api/explore",
+    "energinet": "/dataset/CO2Emis",
+    "eia": "/v2/electricity",
+    "entsoe": "/api",
+    "carbon-aware-sdk": "/emissions/bylocation",
+    "watttime": "/v3/historical",
+}
+AREAS = {
+    "electricity-maps": ("DE", "DE"),
+    "neso": ("GB", "GB"),
+    "energy-charts": ("DE", "de"),
+    "rte": ("FR", "FR"),
+    "energinet": ("DK-DK1", "DK1"),
+    "eia": ("US-NW-PACW", "PACW"),
+    "entsoe": ("SE-SE4", "10Y1001A1001A47J"),
+    "carbon-aware-sdk": ("US-MIDA-PJM", "eastus"),
+    "watttime": ("US-CAL-CISO", "CAISO_NORTH"),
+}
 
 
 @dataclass
@@ -57,3 +88,36 @@ async def source_running() -> AsyncIterator[Source]:
         yield source
     finally:
         await runner.cleanup()
+
+
+def question(name: str, now: str) -> Question:
+    zone, area = AREAS[name]
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    return Question(
+        zone, area, (at - timedelta(days=1)).timestamp(), at.timestamp(), SecretStr("user:secret")
+    )
+
+
+async def fetched(source: Source, name: str, now: str, timeout_s: float = 5) -> list[Reading]:
+    async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as http:
+        return await PROVIDERS[name].fetch(http, source.url, question(name, now))
+
+
+def shown(readings: list[Reading]) -> list[tuple[str, float, bool, bool]]:
+    return [
+        (
+            f"{datetime.fromtimestamp(one.hour * 3600, UTC):%Y-%m-%dT%H}",
+            round(one.g_per_kwh, 2),
+            one.estimated,
+            one.forecast,
+        )
+        for one in readings
+    ]
+
+
+def maps(*rows: dict[str, Any], **also: Any) -> str:
+    return json.dumps({"zone": "DE", "history": list(rows), **also})
+
+
+def at(time: str, value: Any = 300) -> dict[str, Any]:
+    return {"carbonIntensity": value, "datetime": time}

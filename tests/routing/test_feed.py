@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,17 @@ import pytest
 import yaml
 
 from gateway.budgets.policy import no_policies
+from gateway.footprint.estimate import estimate
 from gateway.footprint.factors import load_factors
-from gateway.lifecycle.plan import Configuration
+from gateway.footprint.quantities import ImageWork
+from gateway.lifecycle.plan import Configuration, site
 from gateway.lifecycle.watching import Watching, watch
 from gateway.routing.feed import Feed
 from gateway.routing.grid import Grid
+from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import hour_of
 from gateway.upstreams.deployment_file import load_deployments
+from gateway.upstreams.rules import Rules, Weights
 from tests.routing.sources import Source, source_running
 from tests.running import GENERATIONS, gateway_running
 
@@ -189,6 +194,38 @@ def test_a_history_file_becomes_the_table_of_its_zones(tmp_path: Path) -> None:
     known = grid.intensity("DE", midnight, yearly_g_per_kwh=350, yearly_source="EMBER")
 
     assert (known.g_per_kwh, known.quality, known.source) == (400, "table", "grid.csv")
+
+
+RULES = (
+    Rules(),
+    Rules(objective="water"),
+    Rules(objective="static"),
+    Rules(objective="weighted", weights=Weights(carbon=1, water=2)),
+    Rules(objective="weighted", weights=Weights(carbon=1, water=0.5, price=3)),
+    Rules(objective="weighted", weights=Weights(carbon=0, water=1)),
+)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_who_leads_goes_by_the_objective_that_rules(tmp_path: Path, rules: Rules) -> None:
+    zones = ("DE", "SE", "PL", "US-NW-PACW")
+    configured = configuration(tmp_path, [], *zones)
+    deployed = configured.deployments
+    prices = dict(zip(zones, (0.04, None, 0.01, 0.02), strict=True))
+    group = [replace(one, usd_per_image=prices[str(one.location.zone)]) for one in deployed.deployments]
+    configured = replace(configured, deployments=replace(deployed, deployments=tuple(group), rules=rules))
+    image = ImageWork(model="black-forest-labs/FLUX.1-dev")
+    candidates = [
+        Candidate(one, estimate(image, site(one), configured.factors), usd=one.usd_per_image) for one in group
+    ]
+
+    grid = Grid(standings=watch(configured).standings)
+    grid.refresh(hour_of(time.time()), rules.min_gain)
+
+    ranked = {route.deployment.id: route.score for route in rank(candidates, rules).routes}
+    scores = {one.deployment: one.score(one.yearly_g_per_kwh) for one in grid.standings["m"].options}
+    assert scores == pytest.approx(ranked)
+    assert grid.incumbent("m") == min(scores, key=scores.__getitem__)
 
 
 async def test_a_reading_changes_the_price_the_order_and_the_record(

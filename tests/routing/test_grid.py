@@ -11,8 +11,18 @@ NOW = 486_000
 HOURS = 600
 
 
-def option(zone: str | None, yearly: float, name: str | None = None) -> Option:
-    return Option(name or str(zone), zone, other_g=0.1, energy_kwh=0.003, yearly_g_per_kwh=yearly)
+def option(
+    zone: str | None, yearly: float, name: str | None = None, *, per_g: float = 1.0, beside: float = 0.0
+) -> Option:
+    return Option(
+        name or str(zone),
+        zone,
+        other_g=0.1,
+        energy_kwh=0.003,
+        yearly_g_per_kwh=yearly,
+        per_g=per_g,
+        beside=beside,
+    )
 
 
 def series(zone: str, level: float, swing: float, newest: int = NOW) -> Series:
@@ -82,3 +92,23 @@ def test_a_zone_without_readings_stands_at_its_year() -> None:
 
     assert one.acts("m")
     assert one.incumbent("m") == "DE"
+
+
+def test_where_carbon_does_not_count_no_reading_decides() -> None:
+    wet, dry = option("DE", 300, per_g=0, beside=9), option("GB", 250, per_g=0, beside=5)
+    one = grid(wet, dry, known=[series("DE", 10, 0), series("GB", 900, 0)])
+    one.refresh(NOW, 0.05)
+
+    assert not one.acts("m")
+    assert one.incumbent("m") == "GB"
+
+
+def test_what_counts_beside_carbon_can_outweigh_a_reading() -> None:
+    known = [series("DE", 100, 0), series("GB", 250, 0)]
+    clean = grid(option("DE", 300), option("GB", 250), known=known)
+    thirsty = grid(option("DE", 300, beside=2), option("GB", 250, beside=1), known=known)
+    for one in (clean, thirsty):
+        one.refresh(NOW, 0.05)
+
+    assert (clean.acts("m"), clean.incumbent("m")) == (True, "DE")
+    assert (thirsty.acts("m"), thirsty.incumbent("m")) == (True, "GB")

@@ -108,6 +108,16 @@ def test_a_value_far_off_the_usual_is_distrusted() -> None:
     assert at(NOW, broken).quality == "yearly"
 
 
+def test_a_grid_that_was_at_nothing_comes_back_to_its_usual_day() -> None:
+    known = series()
+    known.hours[NOW] = 0.0  # as a file may say; a source's zero is left out
+
+    assert from_readings(known, NOW, 0) == 0
+    later = from_readings(known, NOW + 12, 12)
+    assert later is not None
+    assert later > 50
+
+
 def test_values_that_no_grid_has_are_not_learnt() -> None:
     one = Series("GB")
     for value in (0.0, -5.0, 1500.0, math.nan, math.inf):

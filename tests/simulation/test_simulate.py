@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
+from gateway.simulation.replay import Outcome, least
 from gateway.simulation.simulate import Question, Result, run
-from tests.simulation.traces import ZONES, example_files, write_deployments, write_requests
+from tests.simulation.traces import (
+    START,
+    ZONES,
+    example_files,
+    write_deployments,
+    write_requests,
+    write_signals,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +66,77 @@ def test_the_optimum_is_never_beaten_and_all_serve_the_same_images(files: dict[s
     least = strategies["optimum"].gco2
     assert all(one.gco2 >= least for one in strategies.values())
     assert len({one.images for one in strategies.values()}) == 1
+
+
+capacities = st.none() | st.integers(1, 12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.fixed_dictionaries({zone.lower(): capacities for zone in ZONES}),
+    st.sampled_from([20, 120, 600]),
+    st.sampled_from(["carbon", "water", "weighted"]),
+)
+def test_no_strategy_beats_the_optimum_whatever_the_capacity(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    slots: dict[str, int | None],
+    per_hour: int,
+    objective: str,
+) -> None:
+    directory = tmp_path_factory.mktemp("capacity")
+    signals = write_signals(directory / "signals.csv", START, 2, ZONES, seed=seed)
+    requests = write_requests(directory / "requests.csv", per_hour, 0.5, images=3)
+    deployments = write_deployments(directory / "deployments.yaml", list(ZONES), slots=slots)
+
+    result = run(
+        Question(
+            signals,
+            requests,
+            deployments,
+            gateways=3,
+            seconds_per_image=97.0,
+            objective=objective,
+        )
+    )
+
+    strategies = result.strategies
+    best = strategies["optimum"]
+    assert all(best.score <= one.score for one in strategies.values())
+    assert objective != "carbon" or all(best.gco2 <= one.gco2 for one in strategies.values())
+    assert {one.images for one in strategies.values()} == {best.images}
+    assert best.upstream_429 == 0
+    assert (result.share_of_optimum() or 0) <= 1
+
+
+def test_an_optimum_that_filled_a_place_too_early_takes_over_the_better_plan(tmp_path: Path) -> None:
+    # One slot each: Spain is a little better in the first hour and far better in the second.
+    levels = {"ES": (100, 10), "IE": (101, 500)}
+    signals, history = tmp_path / "signals.csv", tmp_path / "history.csv"
+    rows = [
+        f"{zone},2025-03-01T0{hour}:00Z,{g}" for zone, known in levels.items() for hour, g in enumerate(known)
+    ]
+    signals.write_text("\n".join(["zone,time,gco2_per_kwh", *rows]))
+    history.write_text("zone,time,gco2_per_kwh\nES,2025-02-01T00:00Z,300\nIE,2025-02-01T00:00Z,200\n")
+    requests = tmp_path / "requests.csv"
+    requests.write_text("time,images\n2025-03-01T00:59Z,6\n2025-03-01T01:01Z,6\n")
+    deployments = write_deployments(tmp_path / "two.yaml", list(levels), slots={"es": 1, "ie": 1})
+
+    strategies = run(
+        Question(signals, requests, deployments, history=history, seconds_per_image=600)
+    ).strategies
+
+    assert strategies["optimum"].gco2 == strategies["fixed"].gco2
+    assert strategies["optimum"].by_deployment == {"ie": 6, "es": 6}
+    assert (strategies["fixed"].upstream_429, strategies["optimum"].upstream_429) == (1, 0)
+
+
+def test_the_optimum_takes_another_plan_where_its_own_is_worse() -> None:
+    own, other = Outcome(score=5, switches=9), Outcome(score=4, switches=2, upstream_429=7)
+
+    assert least({"even": other, "optimum": own}) == Outcome(score=4, switches=2)
+    assert least({"even": replace(other, score=5), "optimum": own}) is own
 
 
 def test_without_history_the_fixed_choice_goes_by_yearly_factors(files: dict[str, Path]) -> None:
@@ -146,13 +228,28 @@ def test_requests_outside_the_time_of_the_signals_are_refused(files: dict[str, P
     ("name", "text", "expected"),
     [
         ("signals", "zone,time\nSE,2025-01-01\n", "column gco2_per_kwh is missing"),
-        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n", "is no grid's intensity"),
-        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:1: "),
-        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:1: "),
+        (
+            "signals",
+            "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n",
+            ":2:22: -3 g/kWh is no grid's intensity",
+        ),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,nan\n", ":2:22: nan g/kWh"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:4: "),
+        ("signals", "zone,time,gco2_per_kwh\n\n ,2025-01-01T00:00Z,3\n", ":3:1: zone is empty"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z\n", ":2:21: "),
+        ("signals", 'note,time,gco2_per_kwh,zone\n"a, ""b""\nc",2025-01-01,x,SE\n', ":3:15: "),
+        (
+            "signals",
+            "zone,time,gco2_per_kwh,water_l_per_kwh\nSE,2025-01-01,3,-1\n",
+            ":2:17: -1 L/kWh cannot be",
+        ),
+        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:19: "),
+        ("requests", "images,time\n-1,2025-03-01T00:00Z\n", ":2:1: images cannot be negative"),
+        ("requests", "time,images,deferrable_hours\n2025-03-01,1,-2\n", ":2:14: deferrable_hours"),
         ("requests", "time,images\n", "there are no requests"),
     ],
 )
-def test_a_bad_row_is_refused_with_its_line(
+def test_a_bad_cell_is_refused_with_its_line_and_column(
     files: dict[str, Path], tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
     bad = tmp_path / "bad.csv"
@@ -160,6 +257,21 @@ def test_a_bad_row_is_refused_with_its_line(
 
     with pytest.raises(ConfigError, match=expected):
         simulated({**files, name: bad})
+
+
+def test_a_grid_at_nothing_is_a_grid_like_others(files: dict[str, Path], tmp_path: Path) -> None:
+    rows = files["signals"].read_text().splitlines()
+    still = tmp_path / "still.csv"
+    still.write_text(
+        "\n".join(
+            [row if not row.startswith("ES") else ",".join([*row.split(",")[:2], "0", "1"]) for row in rows]
+        )
+    )
+
+    strategies = simulated(files, signals=still).strategies
+
+    assert strategies["optimum"].by_deployment == {"es": strategies["optimum"].images}
+    assert strategies["policy"].gco2 < strategies["fixed"].gco2 / 2
 
 
 @pytest.mark.parametrize("outage", ["2025-03-10", "2025-03-10/2025-03-09", "a/b"])

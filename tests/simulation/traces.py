@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -56,8 +56,11 @@ def write_requests(path: Path, per_hour: float, days: float, images: int = 1) ->
     return path
 
 
-def write_deployments(path: Path, zones: list[str], **routing: Any) -> Path:
-    listed = [
+def write_deployments(
+    path: Path, zones: list[str], slots: Mapping[str, int | None] | None = None, **routing: Any
+) -> Path:
+    """Deployments with their zone's name in small letters; `slots` are their capacities."""
+    listed: list[dict[str, Any]] = [
         {
             "id": zone.lower(),
             "model": "m",
@@ -68,6 +71,10 @@ def write_deployments(path: Path, zones: list[str], **routing: Any) -> Path:
         }
         for zone in zones
     ]
+    for one in listed:
+        capacity = (slots or {}).get(one["id"])
+        if capacity is not None:
+            one["capacity"] = {"concurrency": capacity}
     path.write_text(yaml.safe_dump({"deployments": listed, **({"routing": routing} if routing else {})}))
     return path
 

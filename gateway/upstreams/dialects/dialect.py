@@ -11,8 +11,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from gateway.images.request import STEP_NAMES
-from gateway.images.values import left_open
+from gateway.images.nested import inside, unfolded
+from gateway.images.request import OF_SOME
+from gateway.images.values import STEP_NAMES, left_open
 from gateway.upstreams.bodies import Body, form_body, json_body
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ TICKS_PER_USD = 10**10
 MOST_USD = 10_000
 """No answer costs more; one that says so is not believed."""
 UNHEARD: tuple[tuple[frozenset[str], Fields], ...] = (
-    (frozenset({"size", "width", "height"}), {"width": None, "height": None}),
+    (frozenset({"size", "width", "height", "resolution"}), {"width": None, "height": None}),
     (frozenset(STEP_NAMES), {"steps": None}),
     (frozenset({"quality"}), {"quality": None}),
     (frozenset({"strength"}), {"strength": None}),
@@ -38,6 +39,11 @@ UNHEARD: tuple[tuple[frozenset[str], Fields], ...] = (
     (frozenset({"max_tool_calls"}), {"calls": None}),
 )
 """What a request means to a server that is sent none of these fields, though one was given."""
+
+
+def nothing_more(_fields: Fields) -> Fields:
+    """No meaning beyond that of the request."""
+    return {}
 
 
 def as_they_are(fields: Fields, _deployment: Deployment) -> Fields:
@@ -51,9 +57,10 @@ class Dialect:
 
     `paths` are below a deployment's base URL; a route without one is not offered. `kept`, where set, are the
     only parameters the server reads; `dropped` are those it refuses or that mean nothing to it. `translate`
-    gets the fields that are left. `form_routes` and `json_routes` take these kinds of bodies. `usd_ticks`
-    is the member of `usage` that says what an answer cost, in 10**-10 USD, and `usd` the one that says it in
-    USD.
+    gets the fields that are left. `reads` are those of `OF_SOME` that it is sent; `hears` tells, as parts of
+    a request, what fields mean to it alone. `form_routes` and `json_routes` take these kinds of bodies.
+    `usd_ticks` is the member of `usage` that says what an answer cost, in 10**-10 USD, and `usd` the one that
+    says it in USD.
     """
 
     name: str
@@ -67,6 +74,8 @@ class Dialect:
     renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     usd_ticks: str | None = None
     usd: str | None = None
+    reads: frozenset[str] = frozenset()
+    hears: Callable[[Fields], Fields] = nothing_more
 
     def offers(self, request: ImageRequest) -> bool:
         """Whether such a server takes this kind of request in this kind of body."""
@@ -91,6 +100,7 @@ class Dialect:
             name
             for name in request.fields
             if name in self.dropped
+            or (name in OF_SOME and name not in self.reads)
             or name in deployment.drop_params
             or (self.kept is not None and name not in self.kept and name != "model")
             or (name in unknown and deployment.unknown_params == "drop")
@@ -105,12 +115,16 @@ class Dialect:
     def heard(self, request: ImageRequest, deployment: Deployment) -> ImageRequest:
         """The request as the server hears it, which is what it costs: it decides what it is not sent."""
         fields, left_out = self.fields(request, deployment)
+        silent = unfolded({name: value for name, value in request.fields.items() if name in left_out})
+        kept = unfolded({name: value for name, value in request.fields.items() if name not in left_out})
+        told = {name for name, value in kept.items() if value is not None}
         heard: dict[str, Any] = {}
         for names, instead in UNHEARD:
-            if not names.isdisjoint(left_out) and names.isdisjoint(fields):
+            if not names.isdisjoint(silent) and names.isdisjoint(told):
                 heard |= instead
         if isinstance(fields.get("quality"), str):
             heard["quality"] = left_open(fields["quality"])
+        heard |= self.hears(kept)
         return replace(request, **heard) if heard else request
 
     def body(self, request: ImageRequest, deployment: Deployment) -> tuple[Body, list[str]]:
@@ -124,3 +138,18 @@ class Dialect:
 def renamed(fields: Fields, names: Mapping[str, str]) -> Fields:
     """Fields under other names, in their order."""
     return {names.get(name, name): value for name, value in fields.items()}
+
+
+DIFFUSERS_STEPS = dict.fromkeys(STEP_NAMES, "num_inference_steps")
+"""The one spelling that servers on top of diffusers read; by another one they would run their default."""
+
+
+def beside_others(fields: Fields, carrier: str) -> Fields:
+    """Fields with those inside `carrier` beside them, for a server that reads all of them there."""
+    found = {name: value for name, value in inside(fields).items() if value is not None}
+    sent: Fields = {}
+    for name, value in ({name: value for name, value in fields.items() if name != carrier} | found).items():
+        spelled = DIFFUSERS_STEPS.get(name, name)
+        if value is not None or spelled not in sent:
+            sent[spelled] = value
+    return sent

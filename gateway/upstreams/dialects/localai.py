@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.images.request import STEP_NAMES
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.dialects.dialect import Dialect, Fields, renamed
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.images.request import STEP_NAMES, read_size
+from gateway.images.request import read_size
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.dialects.dialect import Dialect, Fields, renamed
 
 if TYPE_CHECKING:

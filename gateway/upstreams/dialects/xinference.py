@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from gateway.images.request import STEP_NAMES
+from gateway.images.nested import unfolded
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.dialects.dialect import Dialect, Fields
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def for_xinference(fields: Fields, _deployment: Deployment) -> Fields:
     sent = {name: value for name, value in fields.items() if name in OWN - SIZES}
     if "width" in fields and "size" not in fields:
         sent["size"] = f"{fields['width']}*{fields['height']}"
+    meant = unfolded(fields)
     extra = {
-        IN_KWARGS[name]: value for name, value in fields.items() if name in IN_KWARGS and value is not None
+        IN_KWARGS[name]: value for name, value in meant.items() if name in IN_KWARGS and value is not None
     }
     if extra:
         sent["kwargs"] = json.dumps(extra)
@@ -43,7 +45,8 @@ XINFERENCE = Dialect(
         "images.edit": "images/edits",
         "images.variation": "images/variations",
     },
-    kept=OWN | frozenset(IN_KWARGS),
+    kept=OWN | frozenset(IN_KWARGS) | {"kwargs"},
+    reads=frozenset({"kwargs"}),
     translate=for_xinference,
     renamed={**dict.fromkeys(IN_KWARGS, "kwargs"), "width": "size", "height": "size"},
 )

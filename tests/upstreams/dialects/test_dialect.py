@@ -12,6 +12,7 @@ from gateway.conversations.chat import read_chat
 from gateway.conversations.responses import read_response
 from gateway.images.edits import read_edit
 from gateway.images.request import ImageRequest, read_generation
+from gateway.images.values import STEP_NAMES
 from gateway.upstreams.deployments import Deployment
 from gateway.upstreams.dialects.registry import DIALECTS, dialect_of
 
@@ -19,6 +20,7 @@ ASKED: dict[str, Any] = {
     "model": "alias", "prompt": "a cat", "n": 2, "size": "512x768", "steps": 9, "seed": 7,
     "negative_prompt": "dogs", "response_format": "b64_json", "style": "vivid", "quality": "hd",
 }  # fmt: skip
+STEPS = {"steps": "num_inference_steps"}
 
 
 def request(**fields: Any) -> ImageRequest:
@@ -46,12 +48,20 @@ def sent(
         ),
         (
             "vllm-omni",
-            {name: value for name, value in ASKED.items() if name not in ("model", "style", "quality")},
+            {
+                STEPS.get(name, name): value
+                for name, value in ASKED.items()
+                if name not in ("model", "style", "quality")
+            },
             ["style", "quality"],
         ),
         (
             "sglang",
-            {name: value for name, value in ASKED.items() if name not in ("style", "quality")},
+            {
+                STEPS.get(name, name): value
+                for name, value in ASKED.items()
+                if name not in ("style", "quality")
+            },
             ["style", "quality"],
         ),
         (
@@ -153,6 +163,78 @@ def test_size_is_made_of_width_and_height_where_a_server_knows_no_others() -> No
     assert sent("sdcpp", asked)[0]["size"] == "512x768"
     assert sent("localai", asked)[0]["size"] == "512x768"
     assert sent("xinference", asked) == ({"model": "alias", "prompt": "a", "size": "512*768"}, [])
+
+
+NESTED = {"model": "alias", "prompt": "a cat"}
+INSIDE = {"num_inference_steps": 4, "guidance_scale": 5, "seed": 7}
+
+
+def heard(dialect: str, fields: dict[str, Any], **deployment: Any) -> ImageRequest:
+    where = Deployment("d", ("alias",), "http://d/v1", dialect=dialect, **deployment)  # type: ignore[arg-type]
+    return dialect_of(where).heard(read_generation(json.dumps(NESTED | fields).encode()), where)
+
+
+@pytest.mark.parametrize(
+    ("reader", "carrier", "body"),
+    [
+        ("xinference", {"kwargs": json.dumps(INSIDE)}, NESTED | {"kwargs": json.dumps(INSIDE)}),
+        ("vllm-omni", {"extra_params": INSIDE}, {"prompt": "a cat"} | INSIDE),
+        ("sglang", {"diffusers_kwargs": INSIDE}, NESTED | INSIDE),
+    ],
+)
+def test_what_is_inside_a_parameter_is_heard_by_the_server_that_reads_it(
+    reader: str, carrier: dict[str, Any], body: dict[str, Any]
+) -> None:
+    asked = read_generation(json.dumps(NESTED | carrier).encode())
+
+    assert sent(reader, asked) == (body, [])
+    assert heard(reader, carrier).steps == 4
+    for other in set(DIALECTS) - {reader, "openrouter"}:
+        _, left_out = sent(other, asked)
+        assert left_out == list(carrier)
+        assert heard(other, carrier).steps is None
+    assert heard(reader, carrier, drop_params=frozenset(carrier)).steps is None
+
+
+@pytest.mark.parametrize("dialect", ["vllm-omni", "sglang"])
+@pytest.mark.parametrize("spelled", STEP_NAMES)
+def test_servers_on_diffusers_hear_steps_by_the_name_that_they_read(dialect: str, spelled: str) -> None:
+    asked = {**NESTED, spelled: 4}
+    for fields in (asked, asked | dict.fromkeys(sorted({*STEP_NAMES} - {spelled}))):
+        body, left_out = sent(dialect, read_generation(json.dumps(fields).encode()))
+
+        assert (body["num_inference_steps"], left_out) == (4, [])
+        assert {"steps", "step"}.isdisjoint(body)
+
+
+def test_a_parameter_dropped_beside_is_not_heard_because_another_is_inside() -> None:
+    fields = {"kwargs": '{"seed": 1}', "steps": 2}
+
+    assert heard("xinference", fields).steps == 2
+    assert heard("xinference", fields, drop_params=frozenset({"steps"})).steps is None
+
+
+def test_what_is_still_said_in_another_place_is_heard() -> None:
+    twice = {"kwargs": '{"steps": 4}', "steps": 4}
+
+    assert heard("xinference", twice, drop_params=frozenset({"steps"})).steps == 4
+    nothing = {"num_inference_steps": None, "steps": 4}
+    assert heard("openai", nothing, drop_params=frozenset({"steps"})).steps is None
+
+
+def test_what_is_beside_kwargs_joins_it() -> None:
+    asked = read_generation(json.dumps(NESTED | {"kwargs": '{"steps": 4}', "seed": 7}).encode())
+
+    assert json.loads(sent("xinference", asked)[0]["kwargs"]) == {"num_inference_steps": 4, "seed": 7}
+
+
+def test_a_class_and_a_shape_are_heard_where_they_are_read() -> None:
+    shaped = {"aspect_ratio": "16:9", "resolution": "2k"}
+
+    assert sent("xai", read_generation(json.dumps(NESTED | shaped).encode())) == (NESTED | shaped, [])
+    assert heard("xai", shaped).size == "2731x1536"
+    assert heard("openai", shaped).size is None
+    assert heard("xai", {"size": "64x64"}).size is None
 
 
 def test_edits_as_json_are_only_offered_where_they_are_understood() -> None:

@@ -492,8 +492,8 @@ MUTANTS = (
         f"{LIFE}/serve.py",
         "await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)",
         "await life",
-        ("tests/lifecycle/test_streams.py",),
-        "passed_on_at_once",
+        ("tests/faults/test_cancelled.py",),
+        "handler",
     ),
     Mutant(
         "no mark before sending",

@@ -31,6 +31,7 @@ from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
 from gateway.routing.latency import Latencies
 from gateway.routing.retries import RetryBudget
+from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +111,12 @@ class Images:
         life = asyncio.create_task(self._live(ask, ready))
         self._lives.add(life)
         life.add_done_callback(self._ended)
-        await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
-        return await (ready if ready.done() else asyncio.shield(life))
+        try:
+            await asyncio.wait({life, ready}, return_when=asyncio.FIRST_COMPLETED)
+            return await (ready if ready.done() else asyncio.shield(life))
+        except asyncio.CancelledError:
+            life.add_done_callback(_unread)
+            raise
 
     async def drain(self, timeout_s: float) -> None:
         """Waits for the lives in flight, `timeout_s` seconds at most, then shortly for queued settlements.
@@ -194,6 +199,14 @@ class Images:
         self._lives.discard(life)
         if not life.cancelled() and not isinstance(life.exception(), ApiError | ClientGone | None):
             logger.error("a request ended with an unexpected error", exc_info=life.exception())
+
+
+def _unread(life: asyncio.Task[Served]) -> None:
+    """Closes an answer that nobody takes; a stream's life closes it itself."""
+    if not life.cancelled() and life.exception() is None:
+        answer = life.result().answer
+        if isinstance(answer, UpstreamAnswer):
+            answer.close()
 
 
 def _grid_attributes(plan: Plan) -> dict[str, str | int | float]:

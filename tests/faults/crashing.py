@@ -10,6 +10,9 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
+from gateway.api.responses import ImageAnswer
 from gateway.budgets.ledger import Ledger
 from gateway.upstreams.client import Upstream
 
@@ -20,6 +23,8 @@ STEPS = {
     "reserve": (Ledger, "reserve"),
     "mark": (Ledger, "dispatch"),
     "upstream": (Upstream, "send"),
+    "first_byte": (httpx.AsyncClient, "send"),
+    "reply": (ImageAnswer, "__call__"),
     "settle": (Ledger, "settle"),
 }
 

@@ -77,9 +77,11 @@ async def test_f14_work_in_flight_of_killed_gateways_is_charged_as_it_was_held(
         ("before_mark", 0, 0),
         ("after_mark", 0, 1),
         ("before_upstream", 0, 1),
+        ("after_first_byte", 1, 1),
         ("after_upstream", 1, 1),
         ("before_settle", 1, 1),
         ("after_settle", 1, 1),
+        ("before_reply", 1, 1),
     ],
 )
 async def test_f15_a_gateway_killed_at_any_step_leaves_what_the_rules_say(

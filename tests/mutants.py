@@ -391,8 +391,8 @@ MUTANTS = (
     Mutant(
         "takes any server for the one there always was",
         "gateway/budgets/presence.py",
-        "return before in (None, turn)",
-        "return True",
+        "return turn if before is None else before",
+        "return turn",
         LOSS,
         "started_after",
     ),

@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    JsonValue,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -43,6 +44,11 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound="Section")
+Word = TypeVar("Word", str, int)
+ONCE: dict[str, JsonValue] = {"uniqueItems": True}
+"""How editors are told of `distinct`."""
+SOMETHING: dict[str, JsonValue] = {"minProperties": 1}
+"""How editors are told that a mapping must not be empty."""
 
 
 class Section(BaseModel):
@@ -60,6 +66,13 @@ def wrong(message: str) -> PydanticCustomError:
 def written(pattern: re.Pattern[str], **more: Any) -> WithJsonSchema:
     """How editors are told what text a validator takes."""
     return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern.pattern})$", **more})
+
+
+def distinct(words: list[Word]) -> list[Word]:
+    """A list that names everything once."""
+    if len(set(words)) < len(words):
+        raise wrong("names something twice")
+    return words
 
 
 def closest(word: str, known: Iterator[str] | list[str]) -> str:

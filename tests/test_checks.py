@@ -60,7 +60,7 @@ def test_a_history_of_the_grid_that_cannot_be_read_is_a_problem(tmp_path: Path) 
     (tmp_path / "past.csv").write_text("zone,time,gco2_per_kwh\nSE,2026-01-01T00:00Z,20\n")
 
     assert [str(one).removeprefix(str(tmp_path))[:27] for one in missing] == ["/past.csv:1:1: cannot be re"]
-    assert [str(one).removeprefix(str(tmp_path))[:13] for one in broken] == ["/past.csv:3:1"]
+    assert [str(one).removeprefix(str(tmp_path))[:13] for one in broken] == ["/past.csv:3:4"]
     assert check(None, file, year=YEAR) == []
 
 

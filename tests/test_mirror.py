@@ -20,7 +20,8 @@ THROUGH = {
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts holds",
     "budgets/test_ledger_lua": "scripts",
-    "budgets/test_policy": "alert_section",
+    "budgets/test_policy": "action_section alert_section window_section",
+    "budgets/test_policy_file": "limits_section",
     "budgets/test_ledger_model": "counter",
     "alerts/test_delivery": "message",
     # One estimate uses every method, coefficient and bound.

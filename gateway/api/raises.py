@@ -21,9 +21,9 @@ from gateway.api.parts import Part
 from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Counter
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.limits_section import LimitsSection, limits_of
 from gateway.budgets.matching import counter_id
 from gateway.budgets.policy import Budget
-from gateway.budgets.policy_file import LimitsSection, limits_of
 from gateway.budgets.raises import Raise, RaiseBook
 from gateway.budgets.windows import current_and_next
 from gateway.errors import InvalidRequest, NotAllowed, NotFound

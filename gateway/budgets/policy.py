@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from gateway.budgets.policy_file import ANYTHING, PolicyFile, limits_of, unlimited_of, window_of
+from gateway.budgets.limits_section import limits_of, unlimited_of
+from gateway.budgets.policy_file import ANYTHING, PolicyFile
+from gateway.budgets.window_section import window_of
 from gateway.documents import Document, closest, in_order, read_document
 from gateway.errors import ConfigError, Problem
 from gateway.yaml_tree import shown
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from gateway.budgets.action_section import Action
     from gateway.budgets.amounts import Bound, Dimension
-    from gateway.budgets.policy_file import Action, BudgetSection, Mode
+    from gateway.budgets.policy_file import BudgetSection, Mode
     from gateway.budgets.raises import Raised
     from gateway.budgets.windows import Window
 

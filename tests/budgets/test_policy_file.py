@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.budgets.amounts import MAX_STORED, Dimension
-from gateway.budgets.policy_file import LimitsSection, limits_of
+from gateway.budgets.limits_section import LimitsSection, limits_of
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 WEEK = 7 * 24
 AGES = (1, 2, 6)
 """The ages, in hours, at which records are kept; a signal is judged by the next older one."""
-LIVE_AGE = 2
+LIVE_AGE = 1
 SLACK = 0.002
 """How much worse than the fixed choice the record of a live signal may be, as a share of its cost: where two
 zones are nearly equal, a few bad hours say nothing about the weeks to come."""
+LATE_AGE, LATE_NEED = 2, 0.03
+LATE_HOURS = (48, WEEK, 4 * WEEK)
+"""Readings of this age must have been so much better in each of these last hours: what begins to lose is left
+before it costs more than it has saved."""
 NEED = 0.1
 """How much better than the fixed choice the record of an older signal must be, as a share of its cost."""
 NEEDED_OVER_WEEKS = (1, 2, 4)
@@ -106,6 +110,8 @@ class Proof:
         account.learn(newest, expected, actual, self.min_gain)
         if judged <= LIVE_AGE:
             return account.better_by(-SLACK, 4 * WEEK)
+        if judged <= LATE_AGE:
+            return account.known >= WEEK and all(account.better_by(LATE_NEED, hours) for hours in LATE_HOURS)
         return account.known >= 4 * WEEK and all(
             account.better_by(NEED, weeks * WEEK) for weeks in NEEDED_OVER_WEEKS
         )

@@ -40,8 +40,21 @@ def test_a_signal_that_misled_is_not_acted_on() -> None:
 
 def test_a_live_signal_needs_no_record_but_an_older_one_does() -> None:
     assert proof().supports(1, -1, lambda hour, _: swing(hour), swing)
+    assert not proof().supports(2, 166, lambda hour, _: swing(hour), swing)
+    assert proof().supports(2, 167, lambda hour, _: swing(hour), swing)
     assert not proof().supports(6, 670, lambda hour, _: swing(hour), swing)
     assert proof().supports(6, 671, lambda hour, _: swing(hour), swing)
+
+
+def test_a_signal_of_two_hours_is_left_as_soon_as_two_days_of_it_lose() -> None:
+    def turned(hour: int) -> Costs:
+        return swing(hour) if hour < 9 * 168 else reversed_swing(hour)
+
+    one = proof()
+    turn = 9 * 168
+
+    assert one.supports(2, turn - 1, lambda hour, _: turned(hour), swing)
+    assert not one.supports(2, turn + 24, lambda hour, _: turned(hour), swing)
 
 
 def test_nothing_older_than_six_hours_is_acted_on() -> None:

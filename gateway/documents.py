@@ -14,6 +14,7 @@ import re
 import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -41,6 +42,7 @@ MISPLACED_REFERENCE = "${NAME} references are only for secrets"
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
+_URL = re.compile(r"[!-~]{1,2000}")
 
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound="Section")
@@ -73,6 +75,23 @@ def distinct(words: list[Word]) -> list[Word]:
     if len(set(words)) < len(words):
         raise wrong("names something twice")
     return words
+
+
+def absolute_url(text: str, *, example: str, instead: str = "") -> SplitResult:
+    """The parts of an absolute http(s) URL. Messages never show it: credentials and paths are often secret.
+
+    `instead` says where credentials belong.
+    """
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise wrong("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not host or not _URL.fullmatch(text):
+        raise wrong(f"must be an absolute URL such as {example}")
+    if "@" in parts.netloc:
+        raise wrong("must not hold credentials" + (f": {instead}" if instead else ""))
+    return parts
 
 
 def closest(word: str, known: Iterator[str] | list[str]) -> str:

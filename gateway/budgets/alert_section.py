@@ -8,31 +8,21 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
 from gateway.budgets.signing import signing_key
-from gateway.documents import Secret, Section, written, wrong
+from gateway.documents import Secret, Section, absolute_url, written, wrong
 
-_URL = re.compile(r"[!-~]{1,2000}")
 _ADDRESS = re.compile(r"https?://[!-~]+")
 
 
 def _webhook(url: str) -> str:
     """An absolute URL: https, or http on this machine."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise wrong("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host or not _URL.fullmatch(url):
-        raise wrong("must be an absolute URL such as https://hooks.example/eco")
-    if "@" in parts.netloc:
-        raise wrong("must not hold credentials")
+    parts = absolute_url(url, example="https://hooks.example/eco")
     if "#" in url:
         raise wrong("must not have a fragment")
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
         raise wrong("must begin with https://; http is only for this machine")
     return url
 

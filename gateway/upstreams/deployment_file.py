@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.documents import Document, Secret, Section, in_order, read_document, written, wrong
+from gateway.documents import Document, Secret, Section, absolute_url, in_order, read_document, written, wrong
 from gateway.errors import ConfigError, Problem
 from gateway.upstreams.deployments import (
     MAX_IMAGES_PER_RESPONSE,
@@ -89,15 +88,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _base_url(text: str) -> str:
     """An absolute http(s) URL without credentials; messages never show the URL, which may hold some."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise wrong("is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host or not _MODEL.fullmatch(text):
-        raise wrong("must be an absolute URL such as https://images.example/v1")
-    if "@" in parts.netloc:
-        raise wrong("must not hold credentials: use api_key")
+    absolute_url(text, example="https://images.example/v1", instead="use api_key")
     if "?" in text or "#" in text:
         raise wrong("must not have a query or a fragment")
     return text.rstrip("/")

@@ -22,8 +22,9 @@ from tests.processes import gateway_process
 if TYPE_CHECKING:
     from pathlib import Path
 
-MEASURED_LATE_MS = 1000
-"""A request's duration is taken before its settlement is sent: on a busy machine that is a while."""
+MEASURED_LATE_MS = 3000
+"""A request's duration is taken before its settlement is sent: where every core is busy that is a while, and
+what was admitted in time looks as if it had begun so much later. The script's own order has its own tests."""
 
 
 async def test_f23_a_limit_that_is_lowered_under_load_holds_on_every_gateway(tmp_path: Path) -> None:

@@ -88,11 +88,15 @@ async def store_running(directory: Path) -> AsyncIterator[Store]:
 
 @dataclass
 class Tally:
-    """What the clients saw: statuses in order, how long each took, and who hung up."""
+    """What the clients saw: statuses in order, how long each took, and who hung up.
+
+    `began_ms` has the moment (UTC since 1970) just before each request was sent, by its id.
+    """
 
     statuses: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     codes: list[str | None] = field(default_factory=list)
+    began_ms: dict[str, float] = field(default_factory=dict)
 
     def count(self, status: int) -> int:
         return self.statuses.count(status)
@@ -103,8 +107,9 @@ async def load(client: httpx.AsyncClient, *, per_s: float, seconds: float, **ask
     tally = Tally()
 
     async def one() -> None:
-        began = time.monotonic()
+        began, began_ms = time.monotonic(), time.time() * 1000
         answer = await client.post(GENERATIONS, json=ASK | ask)
+        tally.began_ms[answer.headers["x-request-id"]] = began_ms
         tally.seconds.append(time.monotonic() - began)
         tally.statuses.append(answer.status_code)
         error = answer.json().get("error") if answer.status_code != 200 else None

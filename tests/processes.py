@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import yaml
 
+from tests.ports import free_port
 from tests.running import ADMIN_KEY, MODEL, UPSTREAM_MODEL
 
 if TYPE_CHECKING:
@@ -47,11 +47,6 @@ class GatewayProcess:
     async def ended(self) -> int:
         """The exit code, once there is one."""
         return await asyncio.wait_for(self.process.wait(), 30)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def write_files(

@@ -16,7 +16,7 @@ import pytest
 from tests.contract.behind import ASK, SECRET, b64, picture
 from tests.contract.driving import INSTALLED
 from tests.lifecycle.reading import recorded
-from tests.processes import free_port
+from tests.ports import free_port
 from tests.running import GENERATIONS, MODEL, Gateway, budget, gateway_running
 
 if TYPE_CHECKING:

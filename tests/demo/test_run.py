@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-RUN = "import sys; from gateway.demo.run import run_demo; sys.exit(run_demo(leave={}, port=None))"
+from tests.ports import free_port
+
+RUN = "import sys; from gateway.demo.run import run_demo; sys.exit(run_demo(leave={}, port={}))"
 
 PICTURES = ["fox-1", "harbour-1", "harbour-2", "lake-1", "lake-2", "lamp-1"]
 
 
 def start(folder: Path, *, leave: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", RUN.format(leave)],
+        [sys.executable, "-c", RUN.format(leave, free_port())],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,

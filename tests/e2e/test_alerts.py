@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
 from gateway.store.keyspace import alerts_key
-from tests.processes import free_port, gateway_process
+from tests.ports import free_port
+from tests.processes import gateway_process
 from tests.receiver import SECRET, receiving
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 

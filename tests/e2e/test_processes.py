@@ -36,6 +36,15 @@ async def until_used(client: httpx.AsyncClient, used: int) -> dict[str, Any]:
     return images
 
 
+async def records(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """The records of requests, once the journal's first ones are in SQL."""
+    async with asyncio.timeout(20):
+        while not (page := (await client.get("/eco/v1/requests")).json()["data"]):
+            await asyncio.sleep(0.05)
+    found: list[dict[str, Any]] = page
+    return found
+
+
 async def test_work_in_flight_of_a_killed_gateway_is_charged_by_another(
     tmp_path: Path, redis_url: str
 ) -> None:
@@ -61,10 +70,7 @@ async def test_work_in_flight_of_a_killed_gateway_is_charged_by_another(
             images = await until_used(client, 2)
 
             assert images["held"] == 0
-            page: list[dict[str, Any]] = []
-            while not page:
-                page = (await client.get("/eco/v1/requests")).json()["data"]
-                await asyncio.sleep(0.05)
+            page = await records(client)
             assert (page[0]["outcome"], page[0]["basis"]) == ("unknown", "estimate")
 
 
@@ -127,8 +133,7 @@ async def test_nothing_is_lost_by_a_kill_of_the_gateway_and_its_store(tmp_path: 
             gateway.client() as client,
         ):
             assert (await images_of(client))["used"] == 3
-            page = (await client.get("/eco/v1/requests")).json()["data"]
-            assert [one["images"] for one in page] == [3]
+            assert [one["images"] for one in await records(client)] == [3]
 
 
 async def test_the_application_runs_on_granian_too(tmp_path: Path, redis_url: str) -> None:

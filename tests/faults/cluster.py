@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.store.server import find_server
 from tests.faults.world import until
-from tests.processes import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.store.connection import connect
 from gateway.store.server import find_server
 from tests.faults.world import until
-from tests.processes import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -31,7 +31,8 @@ from tests.faults.world import (
     store_running,
     until,
 )
-from tests.processes import free_port, gateway_process
+from tests.ports import free_port
+from tests.processes import gateway_process
 from tests.running import GENERATIONS, gateway_running
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from gateway.usage.turns import Superseded
 from tests.budgets.ledger_builders import ORG, charge, counter, end_lease, stored
 from tests.faults.proxy import FaultProxy
 from tests.faults.world import PLENTY, assert_exact, load, store_running, until
-from tests.processes import free_port
+from tests.ports import free_port
 from tests.running import gateway_running
 from tests.usage.journals import record
 

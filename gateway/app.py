@@ -39,6 +39,7 @@ from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import no_policies
 from gateway.budgets.raises import RaiseBook
+from gateway.budgets.witness import recovery_facts
 from gateway.configuration import read_configuration
 from gateway.dashboard.pages import documentation, pages
 from gateway.errors import LedgerUnavailable, StoreError
@@ -250,7 +251,7 @@ class Running:
                         "database": database.ping,
                         "background": self._check_background,
                     },
-                    lambda: {**self._facts(), "store": _store_facts(watch)},
+                    lambda: {**self._facts(), "store": _store_facts(watch, settlements)},
                 ),
                 "telemetry": spans,
                 "usage": UsageQueries(database),
@@ -339,11 +340,12 @@ class Running:
             _, running = await asyncio.wait(running, timeout=STOP_AGAIN_S)
 
 
-def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+def _store_facts(watch: ServerWatch, settlements: Settlements) -> dict[str, Any]:
     offset_s = watch.clock_offset_s
     return {
         "clock_offset_s": None if offset_s is None else round(offset_s, 3),
         "clock_alarm": watch.clock_alarm,
+        "ledger_recovery": recovery_facts(settlements.recovered.values()),
     }
 
 

@@ -54,6 +54,8 @@ class Settlements:
     lease_s: int
     directory: Path | None = None
     uses: Uses | None = None
+    recovered: dict[str, Recovery] = field(default_factory=dict)
+    """The last change of servers of each org that this process noticed, once it was told."""
     _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
@@ -212,6 +214,7 @@ class Settlements:
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
             told = await self.ledger.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
+            self.recovered[told.org] = told
             self.telemetry.unexplained(len(told.unexplained), told.totals())
             if told.unexplained:
                 logger.error(

@@ -318,14 +318,14 @@ READINESS = _object(
         ledger_recovery=Schema(
             one_of=[
                 _object(
-                    "What the last change of servers came to, as this process saw it, over all orgs it changed",
+                    "What the last change of servers came to, as this process saw it, over all orgs",
                     at=_text("When it was noticed last", format=OpenAPIFormat.DATE_TIME),
                     orgs=_count("How many orgs changed their server or had their ledger rebuilt"),
                     adopted=_count("Endings taken from the database"),
                     restored=_count("Holds that this process brought back"),
                     resent=_count("Settlements that this process sent again"),
                     unexplained_holds=_count(
-                        "Holds that it saw before and that nobody knows now; `ecogate ledger verify` names them"
+                        "Holds that it saw and that nobody knows now; `ecogate ledger verify` names them"
                     ),
                     unexplained=_amounts("What those held, by central estimates"),
                 ),

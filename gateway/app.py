@@ -39,6 +39,7 @@ from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import no_policies
 from gateway.budgets.raises import RaiseBook
+from gateway.budgets.rates import Rates
 from gateway.configuration import read_configuration
 from gateway.dashboard.pages import documentation, pages
 from gateway.errors import LedgerUnavailable, StoreError
@@ -229,6 +230,7 @@ class Running:
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
                 repeats=Repeats(secret),
+                rates=Rates(redis, settings.store_timeout_ms, settings.requests_per_minute, spans.rate),
                 leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),

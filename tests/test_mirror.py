@@ -52,7 +52,7 @@ THROUGH = {
     "demo/test_standin": "forms streaming",
 }
 WHOLE = {
-    "test_app": "settings",
+    "test_app": "running settings",
     "contract/test_framing": "cli/connection",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",

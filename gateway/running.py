@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from gateway import telemetry
 from gateway.alerts.delivery import TIMEOUT_S as ALERT_TIMEOUT_S
 from gateway.alerts.delivery import Deliveries
 from gateway.api.system import Readiness
@@ -41,6 +40,7 @@ from gateway.routing.leases import Leases
 from gateway.store.connection import ServerWatch, connect, grace_ms
 from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
+from gateway.telemetry import Telemetry
 from gateway.upstreams.client import Upstreams
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from gateway.lifecycle.plan import Configuration
     from gateway.settings import Settings
+    from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -96,12 +97,12 @@ class Running:
         """Opens the stores, starts the background work, and at the end drains what is in flight."""
         settings = self._settings
         async with AsyncExitStack() as stack:
-            spans = telemetry.start(otlp_endpoint=settings.otlp_endpoint, exporter=self._span_exporter)
-            stack.callback(spans.shutdown)
+            telemetry = Telemetry.start(otlp_endpoint=settings.otlp_endpoint, exporter=self._span_exporter)
+            stack.callback(telemetry.shutdown)
             redis_url = await self._redis_url(stack)
             redis = connect(redis_url, timeout_ms=settings.store_timeout_ms)
             stack.push_async_callback(redis.aclose)
-            watch = ServerWatch(redis, looked=spans.store_clock)
+            watch = ServerWatch(redis, looked=telemetry.metrics.store_clock)
             await watch.look()
             if watch.trouble is not None:
                 logger.warning("%s; nothing is admitted until it does", watch.trouble)
@@ -125,7 +126,7 @@ class Running:
             stack.push_async_callback(upstreams.close)
             settlements = Settlements(
                 ledger,
-                spans,
+                telemetry.metrics,
                 settings.lease_s,
                 settings.data_dir / UNPOSTED,
                 Uses(settings.data_dir / EMERGENCY),
@@ -136,11 +137,11 @@ class Running:
                 ledger=ledger,
                 settlements=settlements,
                 upstreams=upstreams,
-                telemetry=spans,
+                telemetry=telemetry,
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
                 repeats=Repeats(secret),
-                leases=Leases(redis, Fleet(), spans, settings.store_timeout_ms),
+                leases=Leases(redis, Fleet(), telemetry.metrics, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
             )
@@ -163,7 +164,7 @@ class Running:
                     },
                     lambda: {**self._facts(), "store": _store_facts(watch)},
                 ),
-                "telemetry": spans,
+                "telemetry": telemetry,
                 "usage": UsageQueries(database),
             }
             stack.push_async_callback(self._background.stop)
@@ -174,10 +175,10 @@ class Running:
             self._background.start("expiry", settlements.expire())
             self._background.start("signals", feed.run())
             self._share(images, LatencyShare(reader, images.latencies))
-            self._background.start("alerts", self._deliveries(stack, reader, spans).run())
+            self._background.start("alerts", self._deliveries(stack, reader, telemetry.metrics).run())
             self._background.start("raises", raises.watch(lambda: int(time.time() * 1000)))
             self._background.start("editions", editions.watch(lambda: self._files.current.policies.version))
-            self._background.start("configuration", self._files.watch(spans, editions))
+            self._background.start("configuration", self._files.watch(telemetry.metrics, editions))
             try:
                 yield
             finally:
@@ -206,11 +207,11 @@ class Running:
             await editions.announce(self._files.current.policies.version)
         return raises, editions
 
-    def _deliveries(self, stack: AsyncExitStack, redis: Redis, spans: telemetry.Telemetry) -> Deliveries:
+    def _deliveries(self, stack: AsyncExitStack, redis: Redis, metrics: Metrics) -> Deliveries:
         http = httpx.AsyncClient(timeout=ALERT_TIMEOUT_S, trust_env=False, follow_redirects=False)
         stack.push_async_callback(http.aclose)
         queue = AlertQueue(redis, timeout_ms=CONSUMER_TIMEOUT_MS)
-        return Deliveries(queue, http, lambda: self._files.current.policies, spans)
+        return Deliveries(queue, http, lambda: self._files.current.policies, metrics)
 
     def _share(self, images: Images, durations: LatencyShare) -> None:
         """Keeps this process's leases alive, and its view of what all gateways know young."""

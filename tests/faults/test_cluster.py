@@ -55,7 +55,7 @@ async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> N
 
             assert (verdicts.count(Held), verdicts.count(Denied)) == (3 * len(ORGS), 2 * len(ORGS))
             assert {await node.dbsize() > 0 for node in nodes} == {True}
-            assert await ledger.expire_due() == 0
+            assert await ledger.expiry.due() == 0
             consumer = JournalConsumer(redis, database)
             assert await consumer.drain_once() == 3 * len(ORGS)
             for org in ORGS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "story failures dry_run account delivery",
+    "lifecycle/test_serve": "story failures dry_run account attempts delivery",
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
@@ -52,7 +52,7 @@ THROUGH = {
     "demo/test_standin": "forms streaming",
 }
 WHOLE = {
-    "test_app": "settings",
+    "test_app": "running settings",
     "contract/test_framing": "cli/connection",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
@@ -64,7 +64,7 @@ WHOLE = {
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "api/test_conversations": "demo/conversations",
-    "lifecycle/test_serve": "telemetry",
+    "lifecycle/test_serve": "telemetry/metrics telemetry/tracing",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}
 OF_NO_MODULE = {

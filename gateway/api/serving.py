@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import HTTPException
 
-from gateway import telemetry as names
 from gateway.api.door import STATE_KEY
 from gateway.api.options import (
     IDEMPOTENCY_KEY,
@@ -25,6 +24,7 @@ from gateway.api.options import (
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded
 from gateway.lifecycle.ask import Ask, ClientGone
+from gateway.telemetry import names, tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -51,8 +51,8 @@ async def answered(
     """The answer to what `reading` will have read. Raises `ApiError`; `route` names the server span."""
     request_id: str = request.scope["state"][STATE_KEY]
     headers = {name.lower(): value for name, value in request.headers.items()}
-    finish = images.telemetry.finish_request
-    with images.telemetry.request_span(route, headers, request_id=request_id) as span:
+    finish = images.telemetry.tracing.finish_request
+    with images.telemetry.tracing.request_span(route, headers, request_id=request_id) as span:
         try:
             asked = await reading
             try:
@@ -91,7 +91,7 @@ def _outcome(served: Served) -> dict[str, Any]:
     outcome = {names.DECISION: served.decision, names.DEPLOYMENT: served.route.deployment.id}
     if served.footprint is None:
         return outcome
-    figures = names.footprint_attributes(served.footprint, basis=served.basis)
+    figures = tracing.footprint_attributes(served.footprint, basis=served.basis)
     return {**outcome, names.ZONE: served.footprint.zone, **figures}
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.ledger import Ledger
     from gateway.budgets.recovery import OpenHold
-    from gateway.telemetry import Telemetry
+    from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Settlements:
     """
 
     ledger: Ledger
-    telemetry: Telemetry
+    metrics: Metrics
     lease_s: int
     directory: Path | None = None
     uses: Uses | None = None
@@ -212,7 +212,7 @@ class Settlements:
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
             told = await self.ledger.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
-            self.telemetry.unexplained(len(told.unexplained), told.totals())
+            self.metrics.unexplained(len(told.unexplained), told.totals())
             if told.unexplained:
                 logger.error(
                     "org %s: %d holds are unexplained after a change of servers",
@@ -245,7 +245,7 @@ class Settlements:
             self._recent.popleft()
 
     async def _keep(self, posting: Posting, error: LedgerUnavailable) -> None:
-        self.telemetry.settle_retried()
+        self.metrics.settle_retried()
         if len(self._queue) >= QUEUE_LIMIT:
             logger.error("settlement queue is full; hold %s is left to its lease: %s", posting.hold, error)
             return

@@ -27,7 +27,7 @@ from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.attempts import Attempts
 from gateway.lifecycle.delivery import Delivery
-from gateway.lifecycle.ladder import Rung, reroute
+from gateway.lifecycle.ladder import Rung, downgrade, reroute
 from gateway.lifecycle.runs import runs_of
 from gateway.lifecycle.story import Story
 from gateway.lifecycle.tries import Tries
@@ -135,8 +135,7 @@ class Life:
             if form.plan is not self._plan:
                 self._begin(replace(ask, request=form.plan.request), form.plan)
             changes = differences(ask.request, form.plan.request)
-            if form.instead is None:
-                self._story.downgrade = changes or None
+            self._story.downgrade = downgrade(form, changes)
             self._story.reroute = reroute(form, answer.held.candidate, changes)
             self._story.matched = answer.matched
             self._note(answer.held)

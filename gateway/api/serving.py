@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import HTTPException
 
-from gateway import telemetry as names
 from gateway.api.door import STATE_KEY
 from gateway.api.options import (
     IDEMPOTENCY_KEY,
@@ -26,6 +25,7 @@ from gateway.api.rate_limits import limit_headers, refused
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded
 from gateway.lifecycle.ask import Ask, ClientGone
+from gateway.telemetry import names, tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -55,9 +55,9 @@ async def answered(
     """
     request_id: str = request.scope["state"][STATE_KEY]
     headers = {name.lower(): value for name, value in request.headers.items()}
-    finish = images.telemetry.finish_request
+    finish = images.telemetry.tracing.finish_request
     limits: Mapping[str, str] = {}
-    with images.telemetry.request_span(route, headers, request_id=request_id) as span:
+    with images.telemetry.tracing.request_span(route, headers, request_id=request_id) as span:
         try:
             try:
                 standing = await images.rates.take(subject)
@@ -105,7 +105,7 @@ def _outcome(served: Served) -> dict[str, Any]:
     outcome = {names.DECISION: served.decision, names.DEPLOYMENT: served.route.deployment.id}
     if served.footprint is None:
         return outcome
-    figures = names.footprint_attributes(served.footprint, basis=served.basis)
+    figures = tracing.footprint_attributes(served.footprint, basis=served.basis)
     return {**outcome, names.ZONE: served.footprint.zone, **figures}
 
 

@@ -28,7 +28,6 @@ import msgspec
 from redis import Redis as BlockingRedis
 from sqlalchemy import delete, select
 
-from gateway import telemetry
 from gateway.budgets.audit import audit
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies
@@ -48,6 +47,7 @@ from gateway.routing.leases import Leases
 from gateway.store.sql import open_database
 from gateway.store.tables import metadata, requests
 from gateway.store.valkey import EmbeddedValkey
+from gateway.telemetry import Telemetry
 from gateway.upstreams.answers import UpstreamAnswer, spooled
 from gateway.upstreams.deployment_file import load_deployments
 from gateway.usage import journal
@@ -149,7 +149,7 @@ class World:
         self.answers: list[UpstreamAnswer] = []
         self._spent: Tally[tuple[str, int]] = Tally()
         self._journal_at = "-"
-        self.telemetry = telemetry.start(otlp_endpoint=None)
+        self.telemetry = Telemetry.start()
 
     def say(self, *words: object) -> None:
         self.log.append(f"{self.loop.now:9.4f}  {' '.join(map(str, words))}")
@@ -202,7 +202,7 @@ class World:
         redis: Any = SteppedRedis(network)
         ledger = Ledger(redis, lease_s=LEASE_S, timeout_ms=250, archive=Archive(self.database), grace_ms=2000)
         home = before.home if before else self.home / f"{self.seed}-{number}"
-        settlements = Settlements(ledger, self.telemetry, LEASE_S, home)
+        settlements = Settlements(ledger, self.telemetry.metrics, LEASE_S, home)
         images = Images(
             configuration=lambda: self.configured,
             ledger=ledger,
@@ -211,9 +211,9 @@ class World:
             telemetry=self.telemetry,
             max_answer_bytes_per_image=10_000,
             max_edit_json_bytes=10_000,
-            leases=Leases(redis, Fleet(), self.telemetry, 250),
+            leases=Leases(redis, Fleet(), self.telemetry.metrics, 250),
             repeats=Repeats(b"a pepper for simulations"),
-            rates=Rates(redis, 250, None, self.telemetry.rate),
+            rates=Rates(redis, 250, None, self.telemetry.metrics.rate),
         )
         consumer = JournalConsumer(redis, self.database, claim_idle_ms=0)
         gateway = Gateway(network, skew_s, home, images, settlements, consumer)

@@ -1,25 +1,17 @@
-"""Builds the gateway: the only place that knows all the parts.
+"""The gateway as one ASGI application: its routes, in front of the parts that `running` opens.
 
-`create_app` lists the routes, `Running` opens what a process needs and closes it in reverse order.
+What is not listed here does not exist for a client. Refuses to know how parts are built.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import logging
-import time
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from gateway import telemetry
-from gateway.alerts.delivery import TIMEOUT_S as ALERT_TIMEOUT_S
-from gateway.alerts.delivery import Deliveries
 from gateway.api.admin import admin_router
 from gateway.api.auth import provide_subject
 from gateway.api.browsers import cors
@@ -33,48 +25,25 @@ from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
 from gateway.api.raises import raises_router
-from gateway.api.system import Readiness, healthz, metrics, readyz
-from gateway.budgets.alerts import AlertQueue
-from gateway.budgets.editions import Editions
-from gateway.budgets.ledger import Ledger
+from gateway.api.system import healthz, metrics, readyz
 from gateway.budgets.policy import no_policies
+<<<<<<< HEAD
 from gateway.budgets.raises import RaiseBook
 from gateway.budgets.witness import recovery_facts
+=======
+>>>>>>> main
 from gateway.configuration import read_configuration
 from gateway.dashboard.pages import documentation, pages
-from gateway.errors import LedgerUnavailable, StoreError
 from gateway.footprint.factors import load_factors
-from gateway.identity.keys import pepper
-from gateway.identity.registry import KeyRegistry
 from gateway.lifecycle.plan import Configuration
-from gateway.lifecycle.repeats import Repeats
-from gateway.lifecycle.serve import Images
-from gateway.lifecycle.settlement import Settlements
-from gateway.lifecycle.uses import Uses
-from gateway.lifecycle.watching import Watching
-from gateway.reloading import Reloading
-from gateway.routing.feed import Feed
-from gateway.routing.fleet import Fleet
-from gateway.routing.grid import Grid
-from gateway.routing.latency import LatencyShare
-from gateway.routing.leases import Leases
+from gateway.running import Running
 from gateway.settings import Settings
-from gateway.store.connection import ServerWatch, connect, grace_ms
-from gateway.store.sql import open_database
-from gateway.store.valkey import EmbeddedValkey
-from gateway.upstreams.client import Upstreams
 from gateway.upstreams.deployments import DeploymentSet
 from gateway.upstreams.rules import Rules
-from gateway.usage.archive import Archive
-from gateway.usage.journal import JournalConsumer
-from gateway.usage.queries import UsageQueries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-
     from litestar.types import ASGIApp
     from opentelemetry.sdk.trace.export import SpanExporter
-    from redis.asyncio import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +120,7 @@ def describe() -> str:
         no_policies(), DeploymentSet((), rules=Rules(), version=""), load_factors(), loaded_at=0
     )
     return as_yaml(routes(settings, Running(settings, configuration, None)).openapi_schema)
+<<<<<<< HEAD
 
 
 class Running:
@@ -352,3 +322,5 @@ def _store_facts(watch: ServerWatch, settlements: Settlements) -> dict[str, Any]
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         logger.critical("background work %s ended unexpectedly", task.get_name(), exc_info=task.exception())
+=======
+>>>>>>> main

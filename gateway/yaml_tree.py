@@ -121,6 +121,8 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     message = f"not valid YAML: {problem}" + (f" {context}" if context else "")
     if mark is None:
         return Problem(file, 1, 1, message)
+    if text.startswith("${", mark.index - 1):
+        message += '; within braces or brackets a reference stands in quotes, as in "${NAME}"'
     # An unclosed quote or bracket is noticed at the end of the text; people look for where it was opened.
     if opening is not None and mark.index >= len(text.rstrip()):
         mark = opening

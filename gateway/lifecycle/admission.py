@@ -2,7 +2,7 @@
 
 All forms that count against the same counters are asked for in one call, which admits the first that fits
 or none. What has counters of its own (another model or deployment, where budgets tell them apart) is asked
-for when those above it were refused, and nothing is held.
+for when those above it were refused, and nothing is held; so are lighter forms at other deployments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.budgets.claims import Earlier
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
-from gateway.lifecycle.ladder import Rung, other_forms
+from gateway.lifecycle.ladder import Rung, forms_of_both, other_forms
 from gateway.lifecycle.runs import concerned, runs_of
 
 if TYPE_CHECKING:
@@ -82,8 +82,23 @@ class Admission:
     async def _at(self, now: datetime, own: Sequence[Run], story: Story) -> Admitted | Refused | Earlier:
         policies = self._configuration.policies
         matched = concerned(own, policies)
-        others = other_forms(self._plan, matched, self._planner, caller=self._ask.allow_downgrade)
-        runs = [*own, *(run for form in others for run in runs_of(form, policies, now))]
+        caller = self._ask.allow_downgrade
+        others = other_forms(self._plan, matched, self._planner, caller=caller)
+        answer = await self._first_of([*own, *self._runs(others, now)], now, story)
+        if not isinstance(answer, Refused):
+            return answer
+        both = forms_of_both(others, matched, self._planner, caller=caller)
+        last = await self._first_of(self._runs(both, now), now, story) if both else answer
+        return answer if isinstance(last, Refused) else last
+
+    def _runs(self, forms: Sequence[Rung], now: datetime) -> list[Run]:
+        return [run for form in forms for run in runs_of(form, self._configuration.policies, now)]
+
+    async def _first_of(
+        self, runs: Sequence[Run], now: datetime, story: Story
+    ) -> Admitted | Refused | Earlier:
+        """The first run with room; refused, it tells of the first one that was asked."""
+        policies = self._configuration.policies
         refused: Refused | None = None
         for _, same in groupby(runs, key=lambda run: run.ids):
             asked = list(same)
@@ -100,8 +115,8 @@ class Admission:
                 return answer
             if isinstance(answer, Held):
                 return _admitted(answer, asked)
-            refused = refused or _refused(answer, own[0], now)
-        assert refused is not None, "there is always the request itself"  # noqa: S101
+            refused = refused or _refused(answer, runs[0], now)
+        assert refused is not None, "there is always something to ask"  # noqa: S101
         return refused
 
 

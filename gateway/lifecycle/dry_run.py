@@ -20,7 +20,7 @@ from gateway.lifecycle.account import Account
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask
 from gateway.lifecycle.explanation import explained
-from gateway.lifecycle.ladder import Rung, other_forms, reroute
+from gateway.lifecycle.ladder import Rung, downgrade, reroute
 from gateway.lifecycle.plan import hold_json
 from gateway.lifecycle.runs import budgets_at, concerned, runs_of
 from gateway.lifecycle.story import Story
@@ -66,7 +66,7 @@ async def dry_run(
     verdict = await _asked(images, policies, Rung(plan, {}))
     look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
     if not isinstance(verdict.chosen, int):
-        other = await look.first(other_forms(plan, verdict.concerned, planner))
+        other = await look.instead(plan, verdict.concerned)
         if other is not None:
             instead = await _asked(images, policies, other)
             verdict = instead if isinstance(instead.chosen, int) else verdict
@@ -117,8 +117,9 @@ def _verdict(form: Rung, request: ImageRequest, chosen: int | list[Shortfall]) -
     changes = differences(request, form.plan.request)
     moved = reroute(form, chosen, changes)
     told: dict[str, Any] = {"reroute": moved} if moved else {}
-    if changes and form.instead is None:
-        return {"verdict": "downgrade", "downgrade": changes, **told}
+    lighter = downgrade(form, changes)
+    if lighter is not None:
+        return {"verdict": "downgrade", "downgrade": lighter, **told}
     return {"verdict": "reroute" if moved else "admit", **told}
 
 
@@ -141,7 +142,7 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
     if isinstance(rows, int):
         return
     look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
-    if await look.first(other_forms(plan, verdict.concerned, planner)) is not None:
+    if await look.instead(plan, verdict.concerned) is not None:
         return
     error = refusal(rows, matched, subject, now=datetime.now(UTC))
     ask = Ask(request_id, subject, least, gone=asyncio.Event())

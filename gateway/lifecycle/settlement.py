@@ -214,12 +214,8 @@ class Settlements:
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
             told = await self.ledger.losses.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
-<<<<<<< HEAD
             self.recovered[told.org] = told
-            self.telemetry.unexplained(len(told.unexplained), told.totals())
-=======
             self.metrics.unexplained(len(told.unexplained), told.totals())
->>>>>>> main
             if told.unexplained:
                 logger.error(
                     "org %s: %d holds are unexplained after a change of servers",

@@ -366,12 +366,8 @@ class Ledger:
         await self._presence.ensure(org)
         names = wire.OrgKeys(org)
         first = refusals_to_alert(rows)
-        buckets = [
-            names.counter_key(row.counter.id, start_ms)
-            for row in first
-            for start_ms in row.counter.trailing(row.bucket)
-        ]
-        keys = [refusals_key(org), names.alerts, *buckets]
+        buckets = [names.counter(row.counter, row.bucket) for row in first]
+        keys = [refusals_key(org), names.alerts, names.alerted, *buckets]
         about = refusals_json(first, self._outlives_ms)
         async with self._call("refuse"):
             await _REFUSE.run(self._redis, keys, [hold_id, record, REFUSALS_KEPT, about])
@@ -404,7 +400,7 @@ class Ledger:
                     names.open_holds,
                     journal_key(org),
                     names.meta,
-                    *(() if script is _RELEASE else (names.alerts,)),
+                    *(() if script is _RELEASE else (names.alerts, names.alerted)),
                     *(p.key for p in postings),
                 ]
                 tail = [wire.postings_json(postings), "1" if known else "0"] if script is _SETTLE else []

@@ -20,7 +20,7 @@ CLOCK = "clock-of-the-test"
 TIME = "local time = redis.call('TIME')"
 BENT_TIME = f"""local t = tonumber(redis.call('GET', '{CLOCK}'))
   local time = {{ math.floor(t / 1000), t % 1000 * 1000 }}"""
-VERBS = ("reserve", "dispatch", "settle", "release", "expire", "balance", "pulse")
+VERBS = ("reserve", "dispatch", "settle", "release", "expire", "balance", "pulse", "refuse")
 
 
 def _bent(verb: str) -> Script:

@@ -398,7 +398,7 @@ MUTANTS = (
     ),
     Mutant(
         "forgets orgs that a replica has not heard of",
-        "gateway/budgets/ledger.py",
+        "gateway/budgets/expiry.py",
         "await self._presence.recall(listed)",
         "del listed",
         LOSS,
@@ -482,7 +482,7 @@ MUTANTS = (
     Mutant(
         "charges again what SQL has",
         f"{LIFE}/settlement.py",
-        "if used and await self.ledger.was_posted(posting.org, posting.hold):",
+        "if used and await self.ledger.losses.was_posted(posting.org, posting.hold):",
         "if False:",
         USES,
         "tombstone",

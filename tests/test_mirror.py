@@ -18,8 +18,9 @@ THROUGH = {
     "api/test_images": "bodies errors models serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
-    "budgets/test_ledger_settle": "amounts holds",
+    "budgets/test_ledger_settle": "amounts closing holds lifetimes",
     "budgets/test_ledger_lua": "scripts",
+    "budgets/test_ledger_expiry": "expiry",
     "budgets/test_policy": "action_section alert_section window_section",
     "budgets/test_policy_file": "limits_section",
     "budgets/test_ledger_model": "counter",
@@ -54,10 +55,11 @@ THROUGH = {
 WHOLE = {
     "test_app": "running settings",
     "contract/test_framing": "cli/connection",
+    "contract/test_rate_limits": "api/rate_limits",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
-    "faults/test_loss": "budgets/recovery budgets/presence",
+    "faults/test_loss": "budgets/losses budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
     "api/test_raises": "budgets/raises",

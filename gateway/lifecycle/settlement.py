@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from gateway.budgets.ledger import RETENTION_S
+from gateway.budgets.lifetimes import RETENTION_S
 from gateway.budgets.witness import Recovery
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.unposted import Posting, UnpostedFile, left_behind
@@ -152,10 +152,10 @@ class Settlements:
         while True:
             await asyncio.sleep(EXPIRE_S)
             try:
-                while await self.ledger.expire_due():
+                while await self.ledger.expiry.due():
                     pass
-                await self.ledger.rebuild_lost()
-                changed |= self.ledger.take_changed()
+                await self.ledger.losses.rebuild()
+                changed |= self.ledger.losses.take_changed()
                 for org in sorted(changed):
                     await self._bring_back(org)
                     changed.discard(org)
@@ -175,10 +175,10 @@ class Settlements:
 
     async def _bring_back(self, org: str) -> None:
         """What SQL has first, since it must not be posted again; then what only this process knows."""
-        adopted = await self.ledger.adopt_endings(org)
+        adopted = await self.ledger.losses.adopt_endings(org)
         restored = 0
         for hold in [one for one in self._open.values() if one.org == org]:
-            restored += await self.ledger.restore(hold)
+            restored += await self.ledger.losses.restore(hold)
             if hold.claim is not None:
                 await self.ledger.claims.bring_back(org, hold.hold, hold.claim)
         self._forget_old()
@@ -189,7 +189,7 @@ class Settlements:
                 if posting.claim is not None:
                     await self.ledger.claims.bring_back(org, posting.hold, posting.claim)
                 posted += 1
-        before, after = self.ledger.succession(org)
+        before, after = self.ledger.losses.succession(org)
         recovery = Recovery(
             id=uuid.uuid4().hex,
             org=org,
@@ -210,7 +210,7 @@ class Settlements:
     async def _tell_recoveries(self) -> None:
         """Journal those whose time is over, with what is still unexplained."""
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
-            told = await self.ledger.recovered(self._recoveries[0][1])
+            told = await self.ledger.losses.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
             self.metrics.unexplained(len(told.unexplained), told.totals())
             if told.unexplained:
@@ -234,7 +234,7 @@ class Settlements:
 
     async def _send(self, posting: Posting) -> None:
         used = self.uses is not None and posting.hold in self.uses
-        if used and await self.ledger.was_posted(posting.org, posting.hold):
+        if used and await self.ledger.losses.was_posted(posting.org, posting.hold):
             return
         await self._post_again(posting)
         self._forget_old()

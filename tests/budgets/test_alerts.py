@@ -146,7 +146,7 @@ async def test_expired_and_late_and_orphaned_charges_alert_too(
     assert isinstance(held, Held)
     await ledger.dispatch(ORG, "h1", RECORD)
     await end_lease(redis, "h1")
-    await ledger.expire_due()
+    await ledger.expiry.due()
     assert marks(await queued(queue)) == [("50", 100)]
 
     await ledger.settle(ORG, "h1", charge(images=80), RECORD, held.counters)

@@ -107,7 +107,7 @@ async def test_an_expired_hold_that_was_sent_is_unknown_until_its_late_settlemen
     await first(ledger)
     await ledger.dispatch(ORG, "h1", RECORD)
     await end_lease(redis, "h1")
-    await ledger.expire_due()
+    await ledger.expiry.due()
 
     assert await ask(ledger, "h2") == Earlier("h1", "unknown")
 
@@ -122,7 +122,7 @@ async def test_what_surely_did_not_run_may_be_tried_again(ledger: Ledger, redis:
         if how == "released after its expiry":
             await ledger.dispatch(ORG, "h1", RECORD)
         await end_lease(redis, "h1")
-        await ledger.expire_due()
+        await ledger.expiry.due()
     if how != "expired before it was sent":
         await ledger.release(ORG, "h1", RECORD)
 
@@ -245,7 +245,7 @@ async def test_without_its_tombstone_an_expiry_is_unknown(redis: Redis, database
     await first(ledger, text=recorded("unknown"))
     await ledger.dispatch(ORG, "h1", recorded("unknown"))
     await end_lease(redis, "h1")
-    await ledger.expire_due()
+    await ledger.expiry.due()
     await forgotten(redis, database)
     expired = await ask(ledger, "h2")
 
@@ -436,7 +436,7 @@ class Claiming(RuleBasedStateMachine):
             return
         attempt = self.model.attempts[hold]
         self.run(end_lease(self.redis, hold))
-        self.run(self.ledger.expire_due())
+        self.run(self.ledger.expiry.due())
         if attempt.state == "running":
             attempt.state = "unknown" if attempt.sent else "free"
 

@@ -127,7 +127,7 @@ async def test_no_window_of_that_length_ever_holds_more_than_the_limit(
                 await ledger.release(ORG, hold, RECORD)
             else:
                 await redis.zadd(OrgKeys(ORG).open_holds, {hold: at_ms - 1})
-                await ledger.expire_due()
+                await ledger.expiry.due()
             del reference.admitted[hold]
         assert reference.truly(at_ms) <= LIMIT
     assert all(

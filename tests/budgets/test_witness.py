@@ -91,10 +91,10 @@ async def test_what_was_told_is_told_once_and_posts_nothing(redis: Redis) -> Non
 async def test_a_recovery_names_what_neither_the_store_nor_sql_knows(redis: Redis) -> None:
     ledger = await hold(redis, "h1")
     await hold(redis, "h2")
-    await ledger.expire_due()
+    await ledger.expiry.due()
     await forget(redis, "h1")
 
-    told = await ledger.recovered(Recovery("r1", ORG, 5, "a", "b", 0, 1, 0))
+    told = await ledger.losses.recovered(Recovery("r1", ORG, 5, "a", "b", 0, 1, 0))
 
     assert told.unexplained == (Unexplained("h1", HELD),)
-    assert (await ledger.recovered(told)).unexplained == ()
+    assert (await ledger.losses.recovered(told)).unexplained == ()

@@ -95,12 +95,12 @@ async def test_a_hold_whose_life_ended_without_a_posting_is_renewed_no_longer(re
     renewing = asyncio.create_task(settlements.renew())
     try:
         await asyncio.sleep(1.6)
-        assert await ledger.expire_due() == 0
+        assert await ledger.expiry.due() == 0
 
         settlements.left("h1")
 
         async with asyncio.timeout(10):
-            while not await ledger.expire_due():
+            while not await ledger.expiry.due():
                 await asyncio.sleep(0.1)
     finally:
         renewing.cancel()

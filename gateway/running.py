@@ -22,6 +22,7 @@ from gateway.budgets.alerts import AlertQueue
 from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.raises import RaiseBook
+from gateway.budgets.rates import Rates
 from gateway.configuration import read_configuration
 from gateway.errors import LedgerUnavailable
 from gateway.identity.keys import pepper
@@ -141,6 +142,9 @@ class Running:
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
                 repeats=Repeats(secret),
+                rates=Rates(
+                    redis, settings.store_timeout_ms, settings.requests_per_minute, telemetry.metrics.rate
+                ),
                 leases=Leases(redis, Fleet(), telemetry.metrics, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),

@@ -55,6 +55,7 @@ THROUGH = {
 WHOLE = {
     "test_app": "running settings",
     "contract/test_framing": "cli/connection",
+    "contract/test_rate_limits": "api/rate_limits",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",

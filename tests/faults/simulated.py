@@ -31,6 +31,7 @@ from sqlalchemy import delete, select
 from gateway.budgets.audit import audit
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.policy import load_policies
+from gateway.budgets.rates import Rates
 from gateway.budgets.wire import OrgKeys
 from gateway.errors import ApiError, NotStarted, OutcomeUnknown, Rejected
 from gateway.footprint.factors import load_factors
@@ -212,6 +213,7 @@ class World:
             max_edit_json_bytes=10_000,
             leases=Leases(redis, Fleet(), self.telemetry.metrics, 250),
             repeats=Repeats(b"a pepper for simulations"),
+            rates=Rates(redis, 250, None, self.telemetry.metrics.rate),
         )
         consumer = JournalConsumer(redis, self.database, claim_idle_ms=0)
         gateway = Gateway(network, skew_s, home, images, settlements, consumer)

@@ -255,7 +255,8 @@ async def test_what_is_remembered_of_rolling_windows_ends_with_their_length(
     await spend(ledger, "h1", 80, ROLLING)
 
     key = OrgKeys(ORG).alerted
-    until = [float(score) for _, score in await redis.zrange(key, 0, -1, withscores=True)]
+    found: Any = await redis.zrange(key, 0, -1, withscores=True)
+    until = [float(score) for _, score in found]
     length_ms = 2 * (ROLLING.current.end_ms - ROLLING.current.start_ms)
     assert len(until) == 2
     assert all(abs(end_ms - length_ms - now_ms()) < 60_000 for end_ms in until)

@@ -86,6 +86,18 @@ async def test_the_second_of_two_hears_that_the_first_is_running(ledger: Ledger,
     assert await everything(redis) == before
 
 
+async def test_a_claim_is_looked_up_without_making_one(ledger: Ledger) -> None:
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    await ask(ledger, "h1")
+    assert await ledger.claims.earlier(ORG, CLAIM) == Earlier("h1", "running")
+    assert await ledger.claims.earlier(ORG, replace(CLAIM, fingerprint="else")) == Earlier("h1", "other")
+
+    await ledger.release(ORG, "h1", RECORD)
+
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    assert isinstance(await ask(ledger, "h2"), Held)
+
+
 async def test_once_charged_it_is_told_with_its_charge(ledger: Ledger) -> None:
     await first(ledger)
     await ledger.dispatch(ORG, "h1", RECORD)

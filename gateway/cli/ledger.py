@@ -41,7 +41,8 @@ def verify(
     """Compare every counter with its journal in Redis and SQL, and with the open holds.
 
     Raises are compared with their grants and ends in the journal. Also tells the last changes of servers of
-    the store, and which holds they left unexplained. Changes nothing and may run beside the gateway. Exit code 1 when any figure or raise differs, 2 when a store does not answer.
+    the store, and which holds they left unexplained. Changes nothing and may run beside the gateway. Exit
+    code 1 when any figure or raise differs, 2 when a store does not answer.
     """
     from redis.exceptions import RedisClusterException, RedisError
 

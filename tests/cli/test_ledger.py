@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway.budgets.raises import IN_FORCE
@@ -50,7 +51,7 @@ async def test_a_raise_that_the_store_lost_is_told(tmp_path: Path, redis_url: st
             "policy": "design-month",
             "scope": {"team": "design"},
             "amounts": {"images": 3},
-            "until": "2099-01-01T00:00:00Z",
+            "until": (datetime.now(UTC) + timedelta(days=3)).isoformat(),
             "reason": "launch week",
         }
         granted = await gateway.admin.post("/eco/v1/raises", json=body)

@@ -1,8 +1,9 @@
 """The SQL database: one SQLite file by default, PostgreSQL by URL, migrated to its newest shape when opened.
 
 Invariant: `open_database` returns only when the tables have the shape that this version of the code expects,
-however many processes open at once. Knows connections, transactions and migrations; it does not know what
-the rows mean.
+however many processes open at once; a migration happens as a whole or not at all. A newer version may migrate
+while this one runs: it still reads and writes, but for `storing`, which is left to the newer one. Knows
+connections, transactions and migrations; it does not know what the rows mean.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, NullPool, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
@@ -29,7 +32,7 @@ from gateway.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from sqlalchemy import Connection, Table
+    from sqlalchemy import Connection, Engine, Table
 
 FILE_NAME = "ecogate.sqlite3"
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -48,6 +51,7 @@ class Database:
     """Connections to one database. Everything that goes wrong on the way there is a `StoreError`."""
 
     engine: AsyncEngine
+    shape: str
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -64,6 +68,20 @@ class Database:
                 await connection.execution_options(**WRITES)
                 async with connection.begin():
                     yield connection
+
+    @asynccontextmanager
+    async def storing(self) -> AsyncIterator[AsyncConnection]:
+        """As `writing`, for what other versions may store otherwise: a newer one may keep sums of it, or
+        columns that this one does not fill. Raises `StoreError` when another version has migrated the tables;
+        until the end of the block none does."""
+        async with self.writing() as connection:
+            # SQLite has one writer anyway; on PostgreSQL a migration waits for this lock before all others.
+            asked = "SELECT version_num FROM alembic_version"
+            shape = await connection.scalar(text(f"{asked} FOR SHARE" if self.is_postgresql else asked))
+            if shape != self.shape:
+                msg = f"another version of ecogate migrated the SQL database ({shape}, not {self.shape})"
+                raise StoreError(msg)
+            yield connection
 
     @property
     def is_postgresql(self) -> bool:
@@ -90,8 +108,8 @@ async def open_database(url: str | None, data_dir: Path) -> Database:
     """
     target = _target(url, data_dir)
     try:
-        await asyncio.to_thread(migrate, target)
-        return Database(_engine(target))
+        shape = await asyncio.to_thread(migrate, target)
+        return Database(_engine(target), shape)
     except ModuleNotFoundError as error:
         msg = "PostgreSQL needs its driver: install ecogate[postgres]"
         raise StoreError(msg) from error
@@ -100,16 +118,42 @@ async def open_database(url: str | None, data_dir: Path) -> Database:
         raise StoreError(msg) from error
 
 
-def migrate(target: URL) -> None:
-    """Bring the tables to the newest shape. Processes that start together take turns."""
+def migrate(target: URL, to: str = "head") -> str:
+    """Bring the tables to the newest shape and answer its name. Processes that start together take turns.
+
+    Raises `StoreError` for tables that a newer version has migrated.
+    """
     engine = create_engine(_driver(target, is_async=False), poolclass=NullPool, hide_parameters=True)
+    if target.get_backend_name() == "sqlite":
+        _migrates_as_a_whole(engine)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     with _IN_THIS_PROCESS, _turn(target), engine.connect() as connection:
         _prepare(connection)
+        shape = MigrationContext.configure(connection).get_current_revision()
+        if shape is not None and shape not in known:
+            msg = f"a newer version of ecogate migrated the SQL database ({shape}; this one knows {known[0]})"
+            raise StoreError(msg)
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
         connection.commit()
+    return known[0]
+
+
+def _migrates_as_a_whole(engine: Engine) -> None:
+    """The driver's own transactions begin with the first row, so behind altered tables."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(dbapi_connection: Any, _: Any) -> None:
+        dbapi_connection.isolation_level = None
+        # Asking for the journal's mode without the lock can fail although a timeout is set.
+        dbapi_connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        dbapi_connection.execute("PRAGMA journal_mode = WAL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -126,14 +170,14 @@ def _turn(target: URL) -> Iterator[None]:
 
 
 def _prepare(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # Held by the session, which ends with the migration: this engine pools nothing.
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
-    else:
-        # Written into the file once; asking for it without the lock can fail although a timeout is set.
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    """On PostgreSQL: one migration at a time, and none while somebody is `storing`."""
+    if connection.dialect.name != "postgresql":
+        return
+    # Held by the session, which ends with the migration: this engine pools nothing.
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATION_LOCK})
     connection.commit()
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is not None:
+        connection.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
 
 
 def _target(url: str | None, data_dir: Path) -> URL:

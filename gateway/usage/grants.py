@@ -30,7 +30,7 @@ async def store_grant(database: Database, org: str, fields: Mapping[bytes, bytes
     row = {"org": org, "id": raise_id, "at_ms": at_ms, "raise": text}
     insert = database.insert(grants).values(row)
     changed = {name: insert.excluded[name] for name in ("at_ms", "raise")}
-    async with database.writing() as connection:
+    async with database.storing() as connection:
         await connection.execute(
             insert.on_conflict_do_update(
                 index_elements=["org", "id"], set_=changed, where=grants.c.at_ms <= insert.excluded.at_ms

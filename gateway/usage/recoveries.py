@@ -28,7 +28,7 @@ async def store_recovery(database: Database, org: str, fields: Mapping[bytes, by
     """Keep it, once. Raises `Unreadable`, `StoreError`."""
     recovery_id, at_ms, text = read_grant(fields)
     row = {"org": org, "id": recovery_id, "at_ms": at_ms, "recovery": text}
-    async with database.writing() as connection:
+    async with database.storing() as connection:
         await connection.execute(database.insert(recoveries).values(row).on_conflict_do_nothing())
 
 

@@ -66,7 +66,7 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
     another one has its turn since; `StoreError` when the database does not answer, and another SQLAlchemy
     error for a value that it does not take; then nothing is stored.
     """
-    async with database.writing() as connection:
+    async with database.storing() as connection:
         await in_turn(database, connection, org, turn)
         fresh = await _counting(connection, org, await _unknown(connection, org, entries, turn))
         if not fresh:
@@ -102,7 +102,7 @@ async def store_reject(
         "reason": reason,
         "rejected_at_ms": time.time_ns() // 1_000_000,
     }
-    async with database.writing() as connection:
+    async with database.storing() as connection:
         await connection.execute(database.insert(journal_rejects).values(row).on_conflict_do_nothing())
 
 

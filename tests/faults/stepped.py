@@ -207,7 +207,7 @@ class OneAtATime(Database):
 
     @classmethod
     def over(cls, database: Database, loop: VirtualLoop) -> OneAtATime:
-        one = cls(database.engine)
+        one = cls(database.engine, database.shape)
         object.__setattr__(one, "loop", loop)
         object.__setattr__(one, "turnstile", asyncio.Lock())
         return one

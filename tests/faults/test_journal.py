@@ -36,7 +36,8 @@ asyncio.run(main())
 
 
 @pytest.mark.long
-async def test_f22_consumers_killed_at_random_count_every_entry_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(400)
+async def test_f22_twenty_consumers_killed_at_their_work_count_every_entry_once(tmp_path: Path) -> None:
     from gateway.budgets.ledger import Ledger
     from gateway.usage.record import encode
 
@@ -44,28 +45,34 @@ async def test_f22_consumers_killed_at_random_count_every_entry_once(tmp_path: P
         ledger = Ledger(store.redis, lease_s=600, timeout_ms=5000)
         everyone = counter("everyone", images=100_000)
 
-        async def settle() -> None:
-            for number in range(3000):
+        over = asyncio.Event()
+
+        async def settle() -> int:
+            number = 0
+            while not over.is_set() or number < 3000:
                 written = encode(record(org=ORG, id=f"req_{number}"))
                 await ledger.reserve(ORG, f"h{number}", [charge(1)], [everyone], written)
                 await ledger.settle(ORG, f"h{number}", charge(1), written)
+                number += 1
+            return number
 
         settling = asyncio.create_task(settle())
-        for number in range(8):
+        for number in range(20):
             consumer = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", CONSUME, store.server.url, str(tmp_path)),
                 stdout=asyncio.subprocess.PIPE,
             )
             assert consumer.stdout is not None
             await consumer.stdout.readline()
-            await asyncio.sleep(0.05 * number)
+            await asyncio.sleep(0.02 * number)
             consumer.kill()
             await consumer.wait()
-        await settling
+        over.set()
+        settled = await settling
         database = await open_database(None, tmp_path)
         try:
             assert (await quiet(store.redis, database)).differences == ()
-            assert await charged(database) == 3000
+            assert await charged(database) == settled
         finally:
             await database.close()
 

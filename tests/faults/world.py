@@ -94,6 +94,7 @@ class Tally:
     """
 
     statuses: list[int] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     codes: list[str | None] = field(default_factory=list)
     began_ms: dict[str, float] = field(default_factory=dict)
@@ -109,7 +110,8 @@ async def load(client: httpx.AsyncClient, *, per_s: float, seconds: float, **ask
     async def one() -> None:
         began, began_ms = time.monotonic(), time.time() * 1000
         answer = await client.post(GENERATIONS, json=ASK | ask)
-        tally.began_ms[answer.headers["x-request-id"]] = began_ms
+        tally.ids.append(answer.headers["x-request-id"])
+        tally.began_ms[tally.ids[-1]] = began_ms
         tally.seconds.append(time.monotonic() - began)
         tally.statuses.append(answer.status_code)
         error = answer.json().get("error") if answer.status_code != 200 else None

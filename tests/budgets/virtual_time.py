@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.budgets import ledger, presence
+from gateway.budgets import closing, expiry, ledger, presence
 from gateway.budgets.scripts import Script
 
 if TYPE_CHECKING:
@@ -20,23 +20,23 @@ CLOCK = "clock-of-the-test"
 TIME = "local time = redis.call('TIME')"
 BENT_TIME = f"""local t = tonumber(redis.call('GET', '{CLOCK}'))
   local time = {{ math.floor(t / 1000), t % 1000 * 1000 }}"""
-VERBS = ("reserve", "dispatch", "settle", "release", "expire", "balance", "pulse")
 
 
-def _bent(verb: str) -> Script:
-    text = Script.load(verb).text
-    assert text.count(TIME) == 1
-    text = text.replace(TIME, BENT_TIME)
-    return Script(verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+def _bent(script: Script) -> Script:
+    assert script.text.count(TIME) == 1
+    text = script.text.replace(TIME, BENT_TIME)
+    return Script(script.verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 @contextlib.contextmanager
 def virtual_time() -> Iterator[None]:
     """Within it every ledger of this process goes by `CLOCK`, in ms; set it before the first call."""
+    bent: dict[str, Script] = {}
     with pytest.MonkeyPatch.context() as patch:
-        for verb in VERBS:
-            patch.setattr(ledger, f"_{verb.upper()}", _bent(verb))
-        patch.setattr(presence, "_BEGIN", _bent("begin"))
+        for module in (closing, expiry, ledger, presence):
+            for name, script in list(vars(module).items()):
+                if isinstance(script, Script):
+                    patch.setattr(module, name, bent.setdefault(script.verb, _bent(script)))
         yield
 
 

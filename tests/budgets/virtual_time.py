@@ -20,23 +20,27 @@ CLOCK = "clock-of-the-test"
 TIME = "local time = redis.call('TIME')"
 BENT_TIME = f"""local t = tonumber(redis.call('GET', '{CLOCK}'))
   local time = {{ math.floor(t / 1000), t % 1000 * 1000 }}"""
+MODULES = (closing, expiry, ledger, presence)
+"""Who runs scripts that look at the clock."""
 
 
-def _bent(script: Script) -> Script:
-    assert script.text.count(TIME) == 1
-    text = script.text.replace(TIME, BENT_TIME)
-    return Script(script.verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+def _bent(verb: str) -> Script:
+    text = Script.load(verb).text
+    assert text.count(TIME) == 1
+    text = text.replace(TIME, BENT_TIME)
+    return Script(verb, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 @contextlib.contextmanager
 def virtual_time() -> Iterator[None]:
     """Within it every ledger of this process goes by `CLOCK`, in ms; set it before the first call."""
-    bent: dict[str, Script] = {}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (closing, expiry, ledger, presence):
-            for name, script in list(vars(module).items()):
-                if isinstance(script, Script):
-                    patch.setattr(module, name, bent.setdefault(script.verb, _bent(script)))
+        bent: dict[str, Script] = {}
+        for module in MODULES:
+            scripts = {name: one for name, one in vars(module).items() if isinstance(one, Script)}
+            assert scripts, module
+            for name, script in scripts.items():
+                patch.setattr(module, name, bent.setdefault(script.verb, _bent(script.verb)))
         yield
 
 

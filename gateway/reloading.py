@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.budgets.raises import Raised
     from gateway.errors import Problem
     from gateway.lifecycle.plan import Configuration
-    from gateway.telemetry import Telemetry
+    from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Reloading:
         self._paths = tuple(paths)
         self._seen = self._signs()
 
-    async def watch(self, telemetry: Telemetry, editions: Editions) -> None:
+    async def watch(self, metrics: Metrics, editions: Editions) -> None:
         """Runs for ever: takes what changed as soon as it has stopped changing.
 
         Changed policies are announced before they are in force here.
@@ -58,7 +58,7 @@ class Reloading:
             now = await asyncio.to_thread(self._signs)
             if now == before != self._seen:
                 self._seen = now
-                await self._take(telemetry, editions)
+                await self._take(metrics, editions)
             before = now
 
     def raised(self, raised: Raised) -> None:
@@ -77,14 +77,14 @@ class Reloading:
         if self.current.policies.version == version and self.current.policies.number != number:
             self.current = replace(self.current, policies=replace(self.current.policies, number=number))
 
-    async def _take(self, telemetry: Telemetry, editions: Editions) -> None:
+    async def _take(self, metrics: Metrics, editions: Editions) -> None:
         try:
             found = await asyncio.to_thread(self._read)
             self.rejected = ()
         except ConfigError as error:
             found = self.current
             self.rejected = tuple(error.problems)
-        telemetry.configuration_read(taken=not self.rejected)
+        metrics.configuration_read(taken=not self.rejected)
         for problem in self.rejected:
             logger.error("the configuration in force is kept: %s", problem)
         if _versions(found) != _versions(self.current):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import ValidationError
 
-from gateway.app import Running, create_app
-from gateway.configuration import read_configuration
+from gateway.app import create_app
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from tests.running import budget, gateway_running
@@ -87,28 +85,3 @@ async def test_readiness_tells_what_is_in_force(tmp_path: Path, redis_url: str) 
     assert body["policies"]["budgets"] == 1
     assert body["deployments"] == ["flux-se", "flux-pl"]
     assert alive.json() == {"status": "alive"}
-
-
-async def test_background_work_that_outlives_a_cancellation_is_cancelled_again(tmp_path: Path) -> None:
-    with_deployments = settings(tmp_path, deployments=tmp_path / "deployments.yaml")
-    (tmp_path / "deployments.yaml").write_text(DEPLOYMENTS.replace("{zone: ZZ}", "{}"))
-    running = Running(with_deployments, read_configuration(with_deployments), None)
-    survived = 0
-
-    async def stubborn() -> None:
-        nonlocal survived
-        while True:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                if survived:
-                    raise
-                survived += 1
-
-    running._start("stubborn", stubborn())
-    await asyncio.sleep(0)
-
-    async with asyncio.timeout(30):
-        await running._stop_background()
-
-    assert survived == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
-    "lifecycle/test_serve": "story failures dry_run account delivery",
+    "lifecycle/test_serve": "story failures dry_run account attempts delivery",
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
@@ -18,8 +18,9 @@ THROUGH = {
     "api/test_images": "bodies errors models serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
-    "budgets/test_ledger_settle": "amounts holds",
+    "budgets/test_ledger_settle": "amounts closing holds lifetimes",
     "budgets/test_ledger_lua": "scripts",
+    "budgets/test_ledger_expiry": "expiry",
     "budgets/test_policy": "action_section alert_section window_section",
     "budgets/test_policy_file": "limits_section",
     "budgets/test_ledger_model": "counter",
@@ -52,19 +53,20 @@ THROUGH = {
     "demo/test_standin": "forms streaming",
 }
 WHOLE = {
-    "test_app": "settings",
+    "test_app": "running settings",
     "contract/test_framing": "cli/connection",
+    "contract/test_rate_limits": "api/rate_limits",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
-    "faults/test_loss": "budgets/recovery budgets/presence",
+    "faults/test_loss": "budgets/losses budgets/recovery budgets/presence",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
     "api/test_raises": "budgets/raises",
     "lifecycle/test_life_modes": "budgets/notices",
     "api/test_images": "errors",
     "api/test_conversations": "demo/conversations",
-    "lifecycle/test_serve": "telemetry",
+    "lifecycle/test_serve": "telemetry/metrics telemetry/tracing",
 }
 OF_THE_WHOLE = {"browser", "contract", "e2e", "faults"}
 OF_NO_MODULE = {

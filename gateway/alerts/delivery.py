@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.alerts import Alert, AlertQueue, Queued
     from gateway.budgets.policy import Budget, PolicySet, Webhook
-    from gateway.telemetry import Telemetry
+    from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,12 @@ class Deliveries:
         queue: AlertQueue,
         http: httpx.AsyncClient,
         policies: Callable[[], PolicySet],
-        telemetry: Telemetry,
+        metrics: Metrics,
     ) -> None:
         self._queue = queue
         self._http = http
         self._policies = policies
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._trouble = False
 
     async def run(self) -> None:
@@ -87,7 +87,7 @@ class Deliveries:
         if budget is not None and webhooks and not alert.to:
             await self._queue.split(org, queued, list(webhooks))
         elif budget is None or alert.to not in webhooks:
-            self._telemetry.alerted(result="withdrawn")
+            self._metrics.alerted(result="withdrawn")
             await self._queue.done(org, queued.text)
         else:
             await self._send(org, queued, budget, webhooks[alert.to])
@@ -96,18 +96,18 @@ class Deliveries:
         alert, age_s = queued.alert, time.time() - int(queued.alert.at) / 1000
         status, trouble = await self._posted(alert, org, budget, webhook)
         if status in SUCCESS:
-            self._telemetry.alerted(result="delivered")
+            self._metrics.alerted(result="delivered")
             await self._queue.done(org, queued.text)
             return
         told = {"org": org, "policy": alert.budget, "host": webhook.host, "alert": alert.id(org)}
         again = status is None or status in WORTH_ANOTHER_TRY or status >= SERVER_ERROR
         if again and age_s < GIVE_UP_S:
-            self._telemetry.alerted(result="failed")
+            self._metrics.alerted(result="failed")
             logger.warning("an alert was not delivered yet: %s", trouble, extra=told)
             due_ms = int((time.time() + delay_s(age_s)) * 1000)
             await self._queue.later(org, queued.text, due_ms=due_ms)
         else:
-            self._telemetry.alerted(result="dead")
+            self._metrics.alerted(result="dead")
             logger.error("an alert is given up: %s", trouble, extra=told)
             await self._queue.done(org, queued.text)
 

@@ -52,4 +52,4 @@ async def readyz(readiness: Part[Readiness]) -> Response[dict[str, Any]]:
 @get("/metrics", media_type=MediaType.TEXT, tags=["system"], summary="Metrics")
 async def metrics(telemetry: Part[Telemetry]) -> Response[bytes]:
     """The metrics of this process in Prometheus' text format."""
-    return Response(telemetry.prometheus(), media_type=PROMETHEUS_TYPE)
+    return Response(telemetry.metrics.prometheus(), media_type=PROMETHEUS_TYPE)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from gateway.budgets.amounts import FIGURES
+from gateway.budgets.lifetimes import RETENTION_S
 from gateway.budgets.wire import OrgKeys, read_postings
 from gateway.store.keyspace import journal_key, org_key
 
@@ -27,7 +28,6 @@ NOTHING: Vector = (0,) * len(FIGURES)
 LOOKS = 3
 BETWEEN_LOOKS_S = 0.3
 SCAN_BATCH = 500
-RETENTION_S = 7200  # every charge keeps its counter for longer than this
 
 
 class Sums(Protocol):

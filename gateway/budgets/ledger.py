@@ -2,30 +2,28 @@
 
 A request reserves before it is sent, tells when it is sent, and settles what it took; a hold whose gateway
 died ends by its lease. Each verb is one script (`lua/<verb>.lua`), decided by the store's clock and safe to
-send again with the same hold id. Invariant: spent + held never passes a limit by a reserve. Refuses to know
-policies, upstreams and HTTP.
+send again with the same hold id. Invariant: spent + held never passes a limit by a reserve. What becomes of
+holds whose leases are over is `expiry`'s, of what the store lost `losses`'s. Refuses to know policies,
+upstreams and HTTP.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
-
-import msgspec
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from gateway.budgets import wire
 from gateway.budgets.alerts import refusals_json, refusals_to_alert
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.claims import Claim, Claims, Earlier
-from gateway.budgets.presence import ARCHIVE_S, Presence
-from gateway.budgets.raises import bring_back
-from gateway.budgets.recovery import adopt, rebuild
+from gateway.budgets.closing import RELEASE, SETTLE, Closing
+from gateway.budgets.expiry import Expiry
+from gateway.budgets.lifetimes import RETENTION_S, Lifetimes
+from gateway.budgets.losses import Losses
+from gateway.budgets.presence import Presence
 from gateway.budgets.scripts import Script
-from gateway.budgets.witness import Recovery, Unexplained, Witness
-from gateway.errors import HoldGone, LedgerUnavailable, StoreError, WindowMoved
-from gateway.store.keyspace import ORGS, journal_key, refusals_key
+from gateway.budgets.witness import Witness
+from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
+from gateway.store.keyspace import refusals_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -35,29 +33,18 @@ if TYPE_CHECKING:
     from gateway.budgets.amounts import Charge
     from gateway.budgets.counter import Counter, Shortfall
     from gateway.budgets.holds import Balance, Denied, Held, Settled
-    from gateway.budgets.recovery import Archive, OpenHold
+    from gateway.budgets.recovery import Archive
 
-LONGEST_LEASE_S = 3600
-RETENTION_S = 7200  # over ten times the longest upstream call, so no resend outlives its tombstone
 REFUSALS_KEPT = 10_000
 HOLDS_PER_RENEWAL = 500
 DUE_PER_REFUSAL = 50
 CLAIM_TRIES = 4
-RECENT_MS = 300_000
-"""How far back SQL is asked for endings that a store lost when another server took over."""
-
-_log = logging.getLogger(__name__)
 
 _RESERVE = Script.load("reserve")
 _DISPATCH = Script.load("dispatch")
 _RENEW = Script.load("renew")
-_SETTLE = Script.load("settle")
-_RELEASE = Script.load("release")
-_EXPIRE = Script.load("expire")
 _BALANCE = Script.load("balance")
 _REFUSE = Script.load("refuse")
-_PULSE = Script.load("pulse")
-_RESTORE = Script.load("restore")
 
 
 class Ledger:
@@ -85,16 +72,15 @@ class Ledger:
         """
         self._redis = redis
         self._call = Breaker(timeout_ms)
-        self._archive = archive
         self._grace_ms = grace_ms
         self._trouble = trouble
-        self._lease_ms = lease_s * 1000
-        self._retention_ms = retention_s * 1000
-        self._outlives_ms = (LONGEST_LEASE_S + retention_s) * 1000
+        self._lifetimes = Lifetimes(lease_s, retention_s)
         self._presence = Presence(redis, self._call, archive)
-        self._witness = Witness(redis)
+        self._closing = Closing(redis, self._call, self._lifetimes, self._presence)
+        witness = Witness(redis)
         self.claims = Claims(redis, self._call, archive)
-        self._turn = 0
+        self.expiry = Expiry(redis, self._call, self._closing, self._presence, witness, grace_ms=grace_ms)
+        self.losses = Losses(redis, self._call, self._lifetimes, archive, self._presence, witness)
 
     async def reserve(
         self,
@@ -125,8 +111,8 @@ class Ledger:
         keys = [names.meta, names.hold(hold_id), names.open_holds, *names.buckets(counters), *claimed]
         args: list[str | int] = [
             hold_id,
-            self._lease_ms,
-            self._outlives_ms,
+            self._lifetimes.lease_ms,
+            self._lifetimes.outlives_ms,
             wire.fingerprint(candidates, counters),
             record,
             self._grace_ms,
@@ -151,7 +137,7 @@ class Ledger:
     async def _reserve(self, org: str, keys: list[str], args: list[str | int]) -> Any:
         async with self._call("reserve"):
             answer = await _RESERVE.run(self._redis, keys, args)
-        if answer[0] == "denied" and answer[1][0] > 0 and await self._expire(org, DUE_PER_REFUSAL):
+        if answer[0] == "denied" and answer[1][0] > 0 and await self.expiry.of(org, DUE_PER_REFUSAL):
             async with self._call("reserve"):
                 answer = await _RESERVE.run(self._redis, keys, args)
         if answer[0] == "no_ledger":
@@ -167,7 +153,9 @@ class Ledger:
         names = wire.OrgKeys(org)
         async with self._call("dispatch"):
             answer = await _DISPATCH.run(
-                self._redis, [names.hold(hold_id), names.open_holds], [hold_id, self._lease_ms, record]
+                self._redis,
+                [names.hold(hold_id), names.open_holds],
+                [hold_id, self._lifetimes.lease_ms, record],
             )
         if answer[0] != "sent":
             msg = f"hold {hold_id} is not open ({answer[1]})"
@@ -184,7 +172,7 @@ class Ledger:
                 batch = hold_ids[first : first + HOLDS_PER_RENEWAL]
                 async with self._call("renew"):
                     answer = await _RENEW.run(
-                        self._redis, [wire.OrgKeys(org).open_holds], [self._lease_ms, *batch]
+                        self._redis, [wire.OrgKeys(org).open_holds], [self._lifetimes.lease_ms, *batch]
                     )
                 gone += [(org, hold_id) for hold_id in answer]
         return gone
@@ -209,7 +197,7 @@ class Ledger:
         wire.check_charge(charge)
         amounts = (wire.words(charge.central), wire.words(charge.high), record)
         postings = wire.OrgKeys(org).postings(counters)
-        answer = await self._end(_SETTLE, org, hold_id, postings, amounts, known=known)
+        answer = await self._closing.run(SETTLE, org, hold_id, postings, amounts, known=known)
         return wire.read_settled(answer)
 
     async def release(self, org: str, hold_id: str, record: str, counters: Sequence[Counter] = ()) -> Settled:
@@ -219,124 +207,7 @@ class Ledger:
         round trip.
         """
         postings = wire.OrgKeys(org).postings(counters)
-        return wire.read_settled(await self._end(_RELEASE, org, hold_id, postings, (record,)))
-
-    async def restore(self, hold: OpenHold) -> bool:
-        """Bring back a hold of this gateway that the store lost; False when the store knows it."""
-        names = wire.OrgKeys(hold.org)
-        postings = names.postings(hold.counters)
-        async with self._call("restore"):
-            answer = await _RESTORE.run(
-                self._redis,
-                [names.hold(hold.hold), names.open_holds, names.meta, *(p.key for p in postings)],
-                [
-                    hold.hold,
-                    self._lease_ms,
-                    self._outlives_ms,
-                    "1" if hold.sent else "0",
-                    wire.words(hold.charge.central),
-                    wire.words(hold.charge.high),
-                    hold.record,
-                    wire.postings_json(postings),
-                ],
-            )
-        if answer[0] == "no_ledger":
-            self._presence.refuse(hold.org)
-        return bool(answer[0] == "restored")
-
-    async def was_posted(self, org: str, hold_id: str) -> bool:
-        """Whether SQL has an entry of a hold; the store forgets one that ended hours ago."""
-        if self._archive is None:
-            return False
-        try:
-            async with asyncio.timeout(ARCHIVE_S):
-                return await self._archive.has_hold(org, hold_id)
-        except (StoreError, OSError, TimeoutError) as error:
-            msg = f"the database cannot say whether {hold_id} was charged: {error}"
-            raise LedgerUnavailable(msg) from error
-
-    async def adopt_endings(self, org: str) -> int:
-        """Post to the counters the recent endings that SQL has and the store lost; answers how many.
-
-        First SQL learns whose turn it is, so that it takes nothing more that was read from an earlier server.
-        """
-        if self._archive is None:
-            return 0
-        await self._presence.register(org)
-        async with self._call("time"):
-            seconds, _ = await self._redis.time()
-        try:
-            async with asyncio.timeout(ARCHIVE_S):
-                await self._archive.supersede(org, self._presence.turn(org))
-                endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
-                return await adopt(self._redis, org, endings, (self._outlives_ms, self._retention_ms))
-        except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:
-            msg = f"what SQL knows of org {org} could not be brought back: {error}"
-            raise LedgerUnavailable(msg) from error
-
-    def succession(self, org: str) -> tuple[str, str]:
-        """The turns of the server before the last change (empty if not known), and of this one."""
-        return self._presence.take_before(org), self._presence.turn(org)
-
-    async def recovered(self, recovery: Recovery) -> Recovery:
-        """Journal a recovery once everybody had time to bring back what they know; answers it with the rest.
-
-        Unexplained is what this process saw held and what neither the store nor SQL knows now.
-        """
-        async with self._call("look"):
-            missing = await self._witness.missing(recovery.org)
-        gone = [
-            Unexplained(hold, amounts)
-            for hold, amounts in sorted(missing.items())
-            if not await self.was_posted(recovery.org, hold)
-        ]
-        told = msgspec.structs.replace(recovery, unexplained=tuple(gone))
-        async with self._call("look"):
-            await self._witness.tell(told)
-        return told
-
-    async def rebuild_lost(self) -> int:
-        """Rebuild from SQL the ledgers that the store was found to have lost; answers how many were."""
-        rebuilt = 0
-        for org in sorted(self._presence.lost):
-            if self._archive is None:
-                _log.error("the budget store lost the ledger of org %s; nothing can rebuild it here", org)
-                continue
-            try:
-                times = (self._outlives_ms, self._retention_ms)
-                rebuilt += await rebuild(self._redis, self._archive, org, times)
-                seconds, _ = await self._redis.time()
-                await bring_back(self._redis, await self._archive.grants(org), int(seconds) * 1000)
-                self._presence.lost.discard(org)
-                await self._presence.ensure(org)
-            except (StoreError, RedisError, RedisClusterException, OSError) as error:
-                _log.warning("the ledger of org %s is not rebuilt yet: %s", org, error)
-        return rebuilt
-
-    def take_changed(self) -> set[str]:
-        """The orgs whose ledger came to another server or was rebuilt since the last call."""
-        return self._presence.take_changed()
-
-    async def expire_due(self, limit: int = 500) -> int:
-        """End up to `limit` holds whose leases are over, in all orgs; answers how many ended.
-
-        Also takes note of orgs whose ledger is lost or came to another server.
-
-        Any number of processes may do this. The org with which it begins changes with every call, so that a
-        busy one does not starve the others.
-        """
-        async with self._call("expire"):
-            listed = {str(org) for org in await self._redis.smembers(ORGS)}
-        await self._presence.recall(listed)
-        orgs = sorted(listed | self._presence.orgs)
-        self._turn += 1
-        ended = 0
-        for step in range(len(orgs)):
-            org = orgs[(self._turn + step) % len(orgs)]
-            ended += await self._expire(org, limit - ended)
-            async with self._call("look"):
-                await self._witness.look(org)
-        return ended
+        return wire.read_settled(await self._closing.run(RELEASE, org, hold_id, postings, (record,)))
 
     async def balances(self, org: str, counters: Sequence[Counter]) -> list[Balance]:
         """What each counter has spent and holds now. Raises WindowMoved like `reserve`."""
@@ -366,13 +237,9 @@ class Ledger:
         await self._presence.ensure(org)
         names = wire.OrgKeys(org)
         first = refusals_to_alert(rows)
-        buckets = [
-            names.counter_key(row.counter.id, start_ms)
-            for row in first
-            for start_ms in row.counter.trailing(row.bucket)
-        ]
-        keys = [refusals_key(org), names.alerts, *buckets]
-        about = refusals_json(first, self._outlives_ms)
+        buckets = [names.counter(row.counter, row.bucket) for row in first]
+        keys = [refusals_key(org), names.alerts, names.alerted, *buckets]
+        about = refusals_json(first, self._lifetimes.outlives_ms)
         async with self._call("refuse"):
             await _REFUSE.run(self._redis, keys, [hold_id, record, REFUSALS_KEPT, about])
 
@@ -383,64 +250,3 @@ class Ledger:
             raise LedgerUnavailable(reason)
         async with self._call("ping"):
             await self._redis.ping()
-
-    async def _end(
-        self,
-        script: Script,
-        org: str,
-        hold_id: str,
-        postings: Sequence[wire.Posting],
-        args: tuple[str, ...] = (),
-        *,
-        known: bool = True,
-    ) -> Any:
-        """Run a script that ends a hold, a second time with the hold's own counters if it names them."""
-        names = wire.OrgKeys(org)
-        await self._presence.ensure(org)
-        async with self._call(script.verb):
-            for _ in range(2):
-                keys = [
-                    names.hold(hold_id),
-                    names.open_holds,
-                    journal_key(org),
-                    names.meta,
-                    *(() if script is _RELEASE else (names.alerts,)),
-                    *(p.key for p in postings),
-                ]
-                tail = [wire.postings_json(postings), "1" if known else "0"] if script is _SETTLE else []
-                answer = await script.run(
-                    self._redis, keys, [hold_id, self._outlives_ms, self._retention_ms, *args, *tail]
-                )
-                if answer[0] == "no_ledger":
-                    self._presence.refuse(org)
-                if answer[0] != "keys":
-                    return answer
-                postings = wire.read_postings(answer[1])
-        msg = f"{script.verb}: hold {hold_id} changed its counters between two calls"
-        raise LedgerUnavailable(msg)
-
-    async def _expire(self, org: str, limit: int) -> int:
-        """Look at one org and end up to `limit` due holds, each within a deadline of its own."""
-        names = wire.OrgKeys(org)
-        async with self._call("pulse"):
-            answer = await _PULSE.run(
-                self._redis, [names.meta, names.open_holds], [self._grace_ms, max(0, limit)]
-            )
-        if answer[0] == "no_ledger":
-            self._presence.lose(org)
-            return 0
-        self._presence.see(org, answer[1], answer[2])
-        ended = 0
-        for hold_id in map(str, answer[3]):
-            try:
-                answer = await self._end(_EXPIRE, org, hold_id, ())
-            except LedgerUnavailable as error:
-                if not isinstance(error.__cause__, ResponseError):
-                    raise
-                # One broken hold must not keep the others open.
-                _log.exception("hold %s of org %s cannot be expired", hold_id, org)
-                continue
-            if answer[0] == "lost":
-                _log.error("the budget store lost hold %s of org %s; what it held stays held", hold_id, org)
-            ended += answer[0] in ("expire", "release")
-        return ended

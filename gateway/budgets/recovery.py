@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.budgets.amounts import Charge
     from gateway.budgets.claims import Claim
     from gateway.budgets.counter import Counter
+    from gateway.budgets.lifetimes import Lifetimes
 
 FENCE_MS: Final = 60_000
 ENTRIES_IN_HAND_S: Final = 1.0
@@ -114,15 +115,12 @@ class OpenHold:
     claim: Claim | None = None
 
 
-async def adopt(redis: Redis, org: str, endings: Iterable[Ending], times: tuple[int, int]) -> int:
-    """Post to the counters what SQL has and the store lost; answers how many endings that were.
-
-    `times` are how long counters outlive their buckets and how long tombstones stay, in ms.
-    """
-    return await _adopt(redis, org, list(endings), times, move=True)
+async def adopt(redis: Redis, org: str, endings: Iterable[Ending], lifetimes: Lifetimes) -> int:
+    """Post to the counters what SQL has and the store lost; answers how many endings that were."""
+    return await _adopt(redis, org, list(endings), lifetimes, move=True)
 
 
-async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, int]) -> bool:
+async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes) -> bool:
     """Rebuild a lost ledger from SQL and what is left in Redis; False when another process does it.
 
     Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
@@ -135,8 +133,8 @@ async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, in
     await asyncio.sleep(ENTRIES_IN_HAND_S)
     now_ms = await _now_ms(redis)
     await archive.supersede(org, turn_at(now_ms))
-    endings = await archive.endings(org, now_ms - times[1])
-    await _adopt(redis, org, list(endings), times, move=False)
+    endings = await archive.endings(org, now_ms - lifetimes.retention_ms)
+    await _adopt(redis, org, list(endings), lifetimes, move=False)
     spent, held, labels = await expected(redis, archive, org)
     newest: dict[str, int] = {}
     for counter_id, start_ms in labels.values():
@@ -174,10 +172,11 @@ async def rebuild(redis: Redis, archive: Archive, org: str, times: tuple[int, in
 
 
 async def _adopt(
-    redis: Redis, org: str, endings: Sequence[Ending], times: tuple[int, int], *, move: bool
+    redis: Redis, org: str, endings: Sequence[Ending], lifetimes: Lifetimes, *, move: bool
 ) -> int:
     names = wire.OrgKeys(org)
     adopted = 0
+    times = (lifetimes.outlives_ms, lifetimes.retention_ms)
     for first in range(0, len(endings), ADOPTIONS_PER_BATCH):
         calls: list[tuple[list[str], list[str | int]]] = []
         for ending in endings[first : first + ADOPTIONS_PER_BATCH]:

@@ -8,7 +8,7 @@ grows with the counters of one window, not with requests. Refuses to know where 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from gateway.budgets.amounts import Dimension
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CANNOT_KNOW = (
     "what requests in progress held: each is compared with what was settled before it, so no burst is seen",
     "when a request was admitted: it counts in the window of its recorded time, which is that of its end",
-    "what a ladder or another deployment would have changed: requests that have one count as `changeable`",
+    "what a ladder or another deployment would have changed: `changeable_by` says which ones there are",
     "raises, and whether clients would have asked again, or for less",
     "what refused requests would really have taken: they are replayed with the estimate of their record",
 )
@@ -69,6 +69,9 @@ class Tally:
             self.peak[dimension] = max(share, self.peak.get(dimension, 0.0))
 
 
+Way = Literal["downgrade", "reroute", "both"]
+"""What budgets try where there is no room: lighter, elsewhere, or each of them and both together."""
+
 Spent = dict[Dimension, int]
 """What a counter spent in one bucket."""
 
@@ -87,6 +90,7 @@ class Replay:
         self._counts = dict.fromkeys(
             ("requests", "admitted", "refused", "newly_refused", "newly_admitted", "changeable"), 0
         )
+        self._changeable_by: dict[Way, int] = dict.fromkeys(get_args(Way), 0)
 
     def take(self, asked: Asked) -> None:
         """One request, not older than those before."""
@@ -103,12 +107,13 @@ class Replay:
         refusing = [match for match in matched if match.counter.enforced and match.counter.id in without_room]
         for match in matched:
             self._note(match, asked, fits=match.counter.id not in without_room, spends=not refusing)
-        self._count(asked, refusing)
+        self._count(asked, matched, refused=bool(refusing))
 
     def report(self, *, top: int) -> dict[str, Any]:
         """Totals, a line per budget with its `top` scopes that were refused most, and what is not known."""
         return {
             **self._counts,
+            "changeable_by": dict(self._changeable_by),
             "budgets": [self._line(budget, top) for budget in self._policies.budgets],
             "cannot_know": list(CANNOT_KNOW),
         }
@@ -164,16 +169,18 @@ class Replay:
         for one in (self._budgets[match.budget.name], tally):
             one.note(asked.at_ms, fits=fits, shares=shares)
 
-    def _count(self, asked: Asked, refusing: list[MatchedBudget]) -> None:
+    def _count(self, asked: Asked, matched: list[MatchedBudget], *, refused: bool) -> None:
         counts = self._counts
         counts["requests"] += 1
-        counts["refused" if refusing else "admitted"] += 1
-        if refusing and not asked.refused:
+        counts["refused" if refused else "admitted"] += 1
+        if refused and not asked.refused:
             counts["newly_refused"] += 1
-        if asked.refused and not refusing:
+        if asked.refused and not refused:
             counts["newly_admitted"] += 1
-        if any(match.budget.downgrade or match.budget.reroute for match in refusing):
+        way = _way(matched)
+        if refused and way is not None:
             counts["changeable"] += 1
+            self._changeable_by[way] += 1
 
     def _line(self, budget: Budget, top: int) -> dict[str, Any]:
         zone = ZoneInfo(budget.timezone)
@@ -185,6 +192,15 @@ class Replay:
             "scopes": len(scopes),
             "top": [{"scope": scope, **_shown(tally, zone)} for scope, tally in scopes[:top]],
         }
+
+
+def _way(matched: list[MatchedBudget]) -> Way | None:
+    """As when a request is admitted: whichever of the budgets has no room."""
+    enforced = [match.budget for match in matched if match.counter.enforced]
+    lighter, elsewhere = any(one.downgrade for one in enforced), any(one.reroute for one in enforced)
+    if lighter and elsewhere:
+        return "both"
+    return "downgrade" if lighter else "reroute" if elsewhere else None
 
 
 def _by_refusals(entry: tuple[dict[str, str], Tally]) -> tuple[float, ...]:

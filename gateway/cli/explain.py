@@ -83,7 +83,9 @@ def _print(found: dict[str, Any]) -> None:
     for change, values in found.get("downgrade", {}).items():
         typer.echo(f"  {change} {values['got']} instead of {values['asked'] or 'the default'}")
     if "reroute" in found:
-        typer.echo(f"  {found['reroute']['to']} instead of {found['reroute']['from']}")
+        moved = found["reroute"]
+        named = f", as model {moved['model']['got']}" if "model" in moved else ""
+        typer.echo(f"  {moved['to']} instead of {moved['from']}{named}")
     for one in found["candidates"]:
         if "policies" in one:
             typer.echo(f"  {one['deployment']} counts against {', '.join(one['policies']) or 'no budget'}")

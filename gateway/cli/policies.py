@@ -148,7 +148,11 @@ def _print(report: dict[str, Any]) -> None:
         f" {report['newly_admitted']} that were refused then would be admitted"
     )
     if report["changeable"]:
-        typer.echo(f"  {report['changeable']} refused ones might have been made lighter or rerouted instead")
+        ways = report["changeable_by"]
+        typer.echo(
+            f"  {report['changeable']} refused ones might have been made lighter ({ways['downgrade']}),"
+            f" rerouted ({ways['reroute']}), or either or both ({ways['both']}) instead"
+        )
     if report["not_charged"]:
         typer.echo(f"  {report['not_charged']} more were given back because they did not run")
     for line in report["budgets"]:

@@ -10,7 +10,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gateway import telemetry as names
 from gateway.budgets.emergency import allowed
 from gateway.budgets.holds import Held
 from gateway.budgets.recovery import OpenHold
@@ -19,6 +18,7 @@ from gateway.lifecycle.plan import hold_of
 from gateway.lifecycle.story import UNENFORCED
 from gateway.lifecycle.unposted import Posting
 from gateway.lifecycle.uses import emergency_hold
+from gateway.telemetry import names, tracing
 from gateway.usage.record import UNCERTAIN
 
 if TYPE_CHECKING:
@@ -120,19 +120,20 @@ class Account:
         ask = self._ask
         record = self._story.record(route, footprint=footprint, basis=basis, **facts)
         self.closed = True
-        attributes = names.footprint_attributes(footprint, basis=basis)
-        with self._telemetry.span(names.SPAN_SETTLE, attributes) as span:
+        attributes = tracing.footprint_attributes(footprint, basis=basis)
+        with self._telemetry.tracing.span(names.SPAN_SETTLE, attributes) as span:
             known = facts.get("outcome") not in UNCERTAIN
             posting = Posting(
                 ask.subject.org, self._hold, charge, record, self._counters(), known=known, claim=ask.claim
             )
             if not await self._settlements.post(posting):
-                names.failed(span, "queued")
+                tracing.failed(span, "queued")
         self._note_waste()
-        self._telemetry.charged(model=ask.request.model, deployment=route.deployment.id, footprint=footprint)
+        model, metrics = ask.request.model, self._telemetry.metrics
+        metrics.charged(model=model, deployment=route.deployment.id, footprint=footprint)
         instead = self._plan.ranking.instead
         for name, carbon_g in (instead.avoided_g(route.footprint, footprint) if instead else {}).items():
-            self._telemetry.avoided(model=ask.request.model, baseline=name, carbon_g=carbon_g)
+            metrics.avoided(model=model, baseline=name, carbon_g=carbon_g)
 
     async def charge_as_held(self, route: Route, *, outcome: str, status: int | None) -> Charge:
         """Posts the estimate of the deployment that may have done the work."""
@@ -149,13 +150,13 @@ class Account:
         record = self._story.record(route, outcome=outcome, status=status, images=0)
         self.closed = True
         self._note_waste()
-        with self._telemetry.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
+        with self._telemetry.tracing.span(names.SPAN_SETTLE, {names.OUTCOME: "released"}):
             await self._settlements.post(Posting(ask.subject.org, self._hold, None, record, self._counters()))
 
     async def note_refusal(self, error: ApiError, rows: Sequence[Shortfall]) -> None:
         """Keeps the refusal for review; the refusal itself stands even when it cannot be noted."""
         ask = self._ask
-        self._telemetry.refused(route=ask.request.route, code=error.code or "unknown")
+        self._telemetry.metrics.refused(route=ask.request.route, code=error.code or "unknown")
         record = self._story.record(
             self._plan.routes[0], outcome="refused", status=error.status, images=0, refused=error.message
         )
@@ -167,7 +168,7 @@ class Account:
     def _note_waste(self) -> None:
         for attempt in self._story.attempts:
             if attempt.wasted is not None:
-                self._telemetry.wasted(deployment=attempt.deployment, amounts=attempt.wasted)
+                self._telemetry.metrics.wasted(deployment=attempt.deployment, amounts=attempt.wasted)
 
     def left(self, charge: Charge) -> list[dict[Dimension, int]]:
         """What each matched budget has left when `charge` takes the place of the hold."""

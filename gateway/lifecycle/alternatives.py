@@ -1,20 +1,35 @@
 """What would be admitted instead of a request that was refused.
 
-Each one is planned and compared with the balances of this moment, so it is admitted if it is sent now and
-nobody else was faster. A refusal stands without them when the store cannot be asked.
+Each one says which fields of the request to set, is planned as the request with these fields would be, and is
+compared with the balances of this moment: it is admitted if it is sent now and nobody else was faster. A
+deployment that a policy names is reached by the model that it serves. A refusal stands without them when the
+store cannot be asked.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.verdict import first_that_fits
-from gateway.errors import StoreError
-from gateway.lifecycle.ladder import Rung, declared_changes, lighter, rungs, usual_changes
+from gateway.errors import ApiError, StoreError
+from gateway.images.lighter import changed, changes
+from gateway.lifecycle.ladder import (
+    Rung,
+    declared_changes,
+    enforced,
+    forms_of_both,
+    lighter,
+    other_forms,
+    rungs,
+    usual_changes,
+)
 from gateway.lifecycle.runs import concerned, runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from gateway.budgets.holds import Balance
@@ -24,7 +39,9 @@ if TYPE_CHECKING:
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
 
-MOST = 5
+MOST = 8
+MOST_MODELS = 16
+"""How many models that no policy names are looked at, in the order of the deployments."""
 
 
 class Alternatives:
@@ -35,24 +52,34 @@ class Alternatives:
     ) -> None:
         self._ledger = ledger
         self._policies = configuration.policies
+        self._deployments = configuration.deployments
         self._planner = planner
         self._now = now
         self._balances: dict[tuple[str, ...], list[Balance]] = {}
 
     async def to(self, plan: Plan) -> list[dict[str, Any]]:
-        """The mildest change of each kind that fits; where none does alone, several together."""
+        """The mildest change of each kind that fits, and models that fit; with none of them, several changes
+        together."""
         matched = concerned(runs_of(Rung(plan, {}), self._policies, self._now), self._policies)
         try:
-            found = await self._alone(plan, matched)
+            alone = [*await self._alone(plan, matched), *await self._models(plan, matched)]
+            found = list({tuple(rung.set.items()): rung for rung in alone}.values())
             if not found:
-                ladder = rungs(plan, (*declared_changes(matched), *usual_changes(plan)), self._planner)
-                together = await self.first([rung for rung in ladder if len(rung.set) > 1])
+                together = await self.first(self._together(plan, matched))
                 found = [together] if together is not None else []
             return [self._shown(rung) for rung in found[:MOST]]
         except StoreError:
             return []
 
-    async def first(self, ladder: Sequence[Rung]) -> Rung | None:
+    async def instead(self, plan: Plan, matched: Sequence[MatchedBudget]) -> Rung | None:
+        """What policies would make of the request without asking, with the routes where it fits now.
+
+        Raises `StoreError`.
+        """
+        alone = other_forms(plan, matched, self._planner)
+        return await self.first(alone) or await self.first(forms_of_both(alone, matched, self._planner))
+
+    async def first(self, ladder: Iterable[Rung]) -> Rung | None:
         """The first rung that fits now, with the routes where it does. Raises `StoreError`."""
         for rung in ladder:
             if (fitting := await self._where_it_fits(rung)) is not None:
@@ -67,6 +94,47 @@ class Alternatives:
                 found[kind] = rung
         fewer = await self._fewer(plan)
         return [*found.values(), *([fewer] if fewer is not None else [])]
+
+    async def _models(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[Rung]:
+        """The request with another model: each that a policy would move it to, and of all others the one that
+        takes the most of those that take less."""
+        named = list(self._named_models(plan, matched))
+        fitting = [await self._where_it_fits(rung) for rung in self._with_models(plan, named)]
+        declared = {change["model"] for change in declared_changes(matched) if "model" in change}
+        others = (one for one in self._deployments.models() if one not in {*named, *declared})
+        rest = sorted(
+            (
+                rung
+                for rung in self._with_models(plan, islice(others, MOST_MODELS))
+                if _energy_wh(rung.plan) < _energy_wh(plan)
+            ),
+            key=lambda rung: -_energy_wh(rung.plan),
+        )
+        return [rung for rung in (*fitting, await self.first(rest)) if rung is not None]
+
+    def _named_models(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[str]:
+        """Under what model a client reaches the deployments to which policies would move its request."""
+        serving = {one.id: one.models for one in self._deployments.deployments}
+        names = (name for budget in enforced(matched) for name in budget.reroute)
+        places = (serving[name] for name in names if plan.request.model not in serving[name])
+        return list(dict.fromkeys(models[0] for models in places))
+
+    def _with_models(self, plan: Plan, models: Iterable[str]) -> Iterator[Rung]:
+        request = plan.request
+        for model in models:
+            change = {"model": model}
+            if model != request.model and changes(request, change):
+                with suppress(ApiError):  # it cannot take such a request, or everybody who could is busy
+                    yield Rung(self._planner(changed(request, change)), change)
+
+    def _together(self, plan: Plan, matched: Sequence[MatchedBudget]) -> Iterator[Rung]:
+        """Several changes of the request, then the same with the models that policies name."""
+        for base in (Rung(plan, {}), *self._with_models(plan, self._named_models(plan, matched))):
+            ladder = rungs(base.plan, (*declared_changes(matched), *usual_changes(base.plan)), self._planner)
+            for rung in ladder:
+                whole = {**base.set, **rung.set}
+                if len(whole) > 1:
+                    yield replace(rung, set=whole)
 
     async def _fewer(self, plan: Plan) -> Rung | None:
         """As many images as fit, by halving what is unknown: fewer images never need more.
@@ -105,3 +173,7 @@ class Alternatives:
                 dimension.field: dimension.shown(amount) for dimension, amount in charge.known().items()
             },
         }
+
+
+def _energy_wh(plan: Plan) -> float:
+    return plan.routes[0].footprint.energy_wh.central

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
-from gateway.budgets.windows import moment
-from gateway.errors import LedgerUnavailable, WindowMoved
+from gateway.errors import LedgerUnavailable
 from gateway.images.lighter import differences
 from gateway.lifecycle.account import Account
+from gateway.lifecycle.admission import in_window
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask
 from gateway.lifecycle.explanation import explained
-from gateway.lifecycle.ladder import Rung, other_forms, reroute
+from gateway.lifecycle.ladder import Rung, downgrade, reroute
 from gateway.lifecycle.plan import hold_json
 from gateway.lifecycle.runs import budgets_at, concerned, runs_of
 from gateway.lifecycle.story import Story
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from gateway.lifecycle.plan import Plan
     from gateway.lifecycle.runs import Run
     from gateway.lifecycle.serve import Images
-
-WINDOW_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ async def dry_run(
     verdict = await _asked(images, policies, Rung(plan, {}))
     look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
     if not isinstance(verdict.chosen, int):
-        other = await look.first(other_forms(plan, verdict.concerned, planner))
+        other = await look.instead(plan, verdict.concerned)
         if other is not None:
             instead = await _asked(images, policies, other)
             verdict = instead if isinstance(instead.chosen, int) else verdict
@@ -117,8 +115,9 @@ def _verdict(form: Rung, request: ImageRequest, chosen: int | list[Shortfall]) -
     changes = differences(request, form.plan.request)
     moved = reroute(form, chosen, changes)
     told: dict[str, Any] = {"reroute": moved} if moved else {}
-    if changes and form.instead is None:
-        return {"verdict": "downgrade", "downgrade": changes, **told}
+    lighter = downgrade(form, changes)
+    if lighter is not None:
+        return {"verdict": "downgrade", "downgrade": lighter, **told}
     return {"verdict": "reroute" if moved else "admit", **told}
 
 
@@ -141,7 +140,7 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
     if isinstance(rows, int):
         return
     look = Alternatives(images.ledger, configuration, planner, now=verdict.now)
-    if await look.first(other_forms(plan, verdict.concerned, planner)) is not None:
+    if await look.instead(plan, verdict.concerned) is not None:
         return
     error = refusal(rows, matched, subject, now=datetime.now(UTC))
     ask = Ask(request_id, subject, least, gone=asyncio.Event())
@@ -160,20 +159,18 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
 
 async def _asked(images: Images, policies: PolicySet, form: Rung) -> Verdict:
     """What the ledger would say to one form, run by run, as when it is admitted."""
-    now = datetime.now(UTC)
-    for _ in range(WINDOW_TRIES):
+
+    async def at(now: datetime) -> Verdict:
         runs = runs_of(form, policies, now)
         all_of_them = concerned(runs, policies)
         refused: list[Verdict] = []
-        try:
-            for run in runs:
-                balances = await images.ledger.balances(form.plan.subject.org, run.counters)
-                chosen = first_that_fits(run.form.plan.holds, balances)
-                verdict = Verdict(run, balances, chosen, all_of_them, now)
-                if isinstance(chosen, int):
-                    return verdict
-                refused.append(verdict)
-            return refused[0]
-        except WindowMoved as moved:
-            now = moment(moved.now_ms)
-    raise LedgerUnavailable("the store's time is in no window of the budgets")
+        for run in runs:
+            balances = await images.ledger.balances(form.plan.subject.org, run.counters)
+            chosen = first_that_fits(run.form.plan.holds, balances)
+            verdict = Verdict(run, balances, chosen, all_of_them, now)
+            if isinstance(chosen, int):
+                return verdict
+            refused.append(verdict)
+        return refused[0]
+
+    return await in_window(at)

@@ -2,14 +2,16 @@
 
 A ladder goes down step by step: each rung keeps the changes of those above it, and one that does not save
 energy is left out. Rerouted, the request stays as it is and goes to one deployment that a policy names, where
-residency and the like let it. Pure but for the planner that it is given. Refuses to know amounts used and the
-ledger.
+residency and the like let it. Both together is what is tried last: the same steps at those deployments. Pure
+but for the planner that it is given. Refuses to know amounts used and the ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.errors import ApiError
@@ -29,6 +31,8 @@ EDGES_PX = (1024, 768, 512)
 EDGE_MULTIPLE_PX = 64
 FEWEST_STEPS = 16
 """Models that need fewer steps than this were made for few: half of them would spoil the picture."""
+MOST_FORMS = 32
+"""How many other forms of one request are tried at most, those of both kinds together included."""
 
 
 class Planner(Protocol):
@@ -60,7 +64,7 @@ def other_forms(
     """
     if caller is False:
         return []
-    actions = dict.fromkeys(action for budget in _enforced(matched) for action in budget.on_exceed)
+    actions = dict.fromkeys(action for budget in enforced(matched) for action in budget.on_exceed)
     if caller:
         actions.setdefault("downgrade")
     found: list[Rung] = []
@@ -69,13 +73,46 @@ def other_forms(
             found += rungs(plan, allowed_changes(matched, plan, caller=caller), planner)
         elif action == "reroute":
             found += rerouted(plan, matched, planner)
-    return found
+    return found[:MOST_FORMS]
+
+
+def forms_of_both(
+    alone: Sequence[Rung],
+    matched: Sequence[MatchedBudget],
+    planner: Planner,
+    *,
+    caller: bool | None = None,
+) -> list[Rung]:
+    """What may be tried when none of `other_forms` (`alone`) has room: their ladder at the other deployments.
+
+    Rung by rung, each at every deployment, before the next: so that as little as possible is changed. Another
+    model is no rung there, since the deployment says which one it has.
+    """
+    found = [
+        [
+            replace(rung, instead=elsewhere.instead)
+            for rung in rungs(
+                elsewhere.plan,
+                _without_models(allowed_changes(matched, elsewhere.plan, caller=caller)),
+                partial(planner, to=elsewhere.plan.routes[0].deployment.id),
+            )
+        ]
+        for elsewhere in alone
+        if elsewhere.instead is not None
+    ]
+    in_order = [rung for step in zip_longest(*found) for rung in step if rung is not None]
+    return in_order[: max(0, MOST_FORMS - len(alone))]
+
+
+def _without_models(changes: Iterable[Change]) -> list[Change]:
+    found = [{name: value for name, value in change.items() if name != "model"} for change in changes]
+    return [change for change in found if change]
 
 
 def rerouted(plan: Plan, matched: Sequence[MatchedBudget], planner: Planner) -> list[Rung]:
     """The request at each deployment that the budgets name, where residency and the like let it go there."""
     tried = {route.deployment.id for route in plan.routes}
-    named = dict.fromkeys(name for budget in _enforced(matched) for name in budget.reroute)
+    named = dict.fromkeys(name for budget in enforced(matched) for name in budget.reroute)
     found = []
     for name in named:
         if name not in tried:
@@ -85,15 +122,22 @@ def rerouted(plan: Plan, matched: Sequence[MatchedBudget], planner: Planner) -> 
     return found
 
 
+def downgrade(form: Rung, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was made lighter; the model that a deployment has instead is no such thing."""
+    moved = {"model"} if form.instead is not None else set()
+    return {name: values for name, values in changes.items() if name not in moved} or None
+
+
 def reroute(form: Rung, candidate: int, changes: Mapping[str, Any]) -> dict[str, Any] | None:
     """Where the request goes instead, because budgets had no room for it where it would have gone first."""
     first, chosen = form.first or form.plan.routes[0].deployment.id, form.plan.routes[candidate].deployment.id
     if form.instead is not None:
-        return {"from": form.instead, "to": chosen, **changes}
+        return {"from": form.instead, "to": chosen} | {k: v for k, v in changes.items() if k == "model"}
     return {"from": first, "to": chosen} if chosen != first else None
 
 
-def _enforced(matched: Sequence[MatchedBudget]) -> list[Budget]:
+def enforced(matched: Sequence[MatchedBudget]) -> list[Budget]:
+    """The budgets that change what has no room; those that only watch change nothing."""
     return [match.budget for match in matched if match.budget.mode == "enforce"]
 
 
@@ -111,7 +155,7 @@ def allowed_changes(
 
 def declared_changes(matched: Sequence[MatchedBudget]) -> tuple[Change, ...]:
     """The ladders of the budgets that are enforced, in the order of the policies."""
-    return tuple(change for budget in _enforced(matched) for change in budget.downgrade)
+    return tuple(change for budget in enforced(matched) for change in budget.downgrade)
 
 
 def usual_changes(plan: Plan) -> tuple[Change, ...]:

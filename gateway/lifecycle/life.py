@@ -6,47 +6,42 @@ what happened, or released when the work surely did not run.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway import telemetry as names
 from gateway.budgets.claims import Earlier
 from gateway.budgets.notices import notices
 from gateway.budgets.refusal import refusal
 from gateway.errors import (
-    DeadlinePassed,
     HoldGone,
     LedgerUnavailable,
-    OutcomeUnknown,
     UpstreamFailure,
 )
 from gateway.images.lighter import differences
 from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
-from gateway.lifecycle.admission import Admission, Refused
+from gateway.lifecycle.admission import Admission, Admitted, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
+from gateway.lifecycle.attempts import Attempts
 from gateway.lifecycle.delivery import Delivery
-from gateway.lifecycle.ladder import Rung, reroute
+from gateway.lifecycle.ladder import Rung, downgrade, reroute
 from gateway.lifecycle.runs import runs_of
 from gateway.lifecycle.story import Story
 from gateway.lifecycle.tries import Tries
-from gateway.routing.circuits import BROKEN, NOTHING, WELL, Sign, sign_of
-from gateway.upstreams.answers import UpstreamAnswer, UpstreamStream
+from gateway.routing.circuits import BROKEN, WELL
+from gateway.telemetry import names, tracing
+from gateway.upstreams.answers import UpstreamStream
 from gateway.upstreams.refusals import not_started
-from gateway.usage.record import Attempt
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
-    from gateway.errors import ApiError, BudgetExceeded
+    from gateway.errors import ApiError
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
@@ -109,36 +104,28 @@ class Life:
             telemetry=self._telemetry,
         )
         self._delivery = Delivery(ask, self._story, self._account, self._configuration, self._heartbeat_s)
+        self._attempts = Attempts(
+            ask, self._story, self._slot, self._upstreams, self._telemetry, self._max_answer_bytes_per_image
+        )
 
     async def reserve(self) -> None:
         """Takes a slot, then the hold, or raises the refusal; a refused request keeps neither."""
         ask = self._ask
-        self._begin(ask, await self._slot.take(self._plan))
-        with self._telemetry.span(names.SPAN_RESERVE) as span:
+        self._begin(ask, await self._slot.take(self._plan, before_waiting=self._foresee))
+        with self._telemetry.tracing.span(names.SPAN_RESERVE) as span:
             try:
-                admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
-                answer = await admission.ask(self._story)
+                answer = await self._admission().ask(self._story)
             except LedgerUnavailable as unavailable:
                 await self._without_store(span, unavailable)
                 return
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
-            if isinstance(answer, Earlier):
-                repeated = repeats.told(answer)
-                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
-                self._telemetry.refused(route=ask.request.route, code=str(repeated.code))
-                raise repeated
-            if isinstance(answer, Refused):
-                error = await self._refusal(answer)
-                self._story.exceeded = answer.rows
-                span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
-                await self._account.note_refusal(error, answer.rows)
-                raise error
+            if not isinstance(answer, Admitted):
+                raise await self._refusal(span, answer)
             form = answer.form
             if form.plan is not self._plan:
                 self._begin(replace(ask, request=form.plan.request), form.plan)
             changes = differences(ask.request, form.plan.request)
-            if form.instead is None:
-                self._story.downgrade = changes or None
+            self._story.downgrade = downgrade(form, changes)
             self._story.reroute = reroute(form, answer.held.candidate, changes)
             self._story.matched = answer.matched
             self._note(answer.held)
@@ -151,6 +138,19 @@ class Life:
                     names.WOULD_REFUSE: sorted({row.counter.budget for row in answer.held.exceeded}),
                 }
             )
+
+    async def _foresee(self) -> None:
+        """Raises at once what the ledger would answer however long the request waits for a slot."""
+        try:
+            answer = await self._admission().foresee(self._story)
+        except LedgerUnavailable:
+            return  # it is asked again when there is a slot
+        if answer is not None:
+            with self._telemetry.tracing.span(names.SPAN_RESERVE) as span:
+                raise await self._refusal(span, answer)
+
+    def _admission(self) -> Admission:
+        return Admission(self._ask, self._plan, self._configuration, self._ledger, self._planner)
 
     async def send(self) -> Served:
         """Asks the chosen deployment and, where that is safe or wanted, others that have room."""
@@ -165,7 +165,7 @@ class Life:
                 continue
             await self._dispatch(route, tries)
             try:
-                answer = await self._attempt(route, len(tries.made) + 1)
+                answer = await self._attempts.at(route, len(tries.made) + 1)
             except UpstreamFailure as failure:
                 if tries.again(route, failure):
                     continue
@@ -229,13 +229,13 @@ class Life:
         if unavailable.asked:  # the hold may have been made without our hearing of it
             self._account.give_up(self._plan.routes[0])
         if not (unavailable.away and await self._account.use()):
-            names.failed(span, "budget_store_unavailable")
+            tracing.failed(span, "budget_store_unavailable")
             self._account.closed = True
             raise failures.store_unavailable() from unavailable
         held = self._account.held
         assert held is not None, "a use holds"  # noqa: S101
         self._story.notices = (WITHOUT_STORE,)
-        self._telemetry.would_refuse(route=self._ask.request.route, mode="emergency")
+        self._telemetry.metrics.would_refuse(route=self._ask.request.route, mode="emergency")
         span.set_attributes(
             {
                 names.BUDGETS: [matched.counter.budget for matched in self._story.matched],
@@ -244,16 +244,26 @@ class Life:
             }
         )
 
-    async def _refusal(self, refused: Refused) -> BudgetExceeded:
-        """The answer to a request without room, with what would be admitted instead."""
-        look = Alternatives(self._ledger, self._configuration, self._planner, now=refused.now)
-        return refusal(
-            refused.rows,
-            refused.matched,
+    async def _refusal(self, span: Span, answer: Refused | Earlier) -> ApiError:
+        """The answer to a request that came before, or has no room: then with what would be admitted instead,
+        and noted for review."""
+        if isinstance(answer, Earlier):
+            repeated = repeats.told(answer)
+            span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+            self._telemetry.metrics.refused(route=self._ask.request.route, code=str(repeated.code))
+            return repeated
+        look = Alternatives(self._ledger, self._configuration, self._planner, now=answer.now)
+        error = refusal(
+            answer.rows,
+            answer.matched,
             self._ask.subject,
             now=datetime.now(UTC),
             alternatives=await look.to(self._plan),
         )
+        self._story.exceeded = answer.rows
+        span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
+        await self._account.note_refusal(error, answer.rows)
+        return error
 
     def _note(self, held: Held) -> None:
         """What budgets that let the request pass have to say about it."""
@@ -271,9 +281,9 @@ class Life:
         claim = self._ask.claim
         if held.earlier is not None and self._ask.retry_count and claim is not None and not claim.binding:
             story.retry_of = held.earlier
-            self._telemetry.retried(route=self._ask.request.route)
+            self._telemetry.metrics.retried(route=self._ask.request.route)
         for mode in noted:
-            self._telemetry.would_refuse(route=self._ask.request.route, mode=mode)
+            self._telemetry.metrics.would_refuse(route=self._ask.request.route, mode=mode)
 
     async def _dispatch(self, route: Route, tries: Tries) -> None:
         """Marks the hold before the first upstream byte; from here on its lease's end means a charge."""
@@ -295,93 +305,3 @@ class Life:
             raise await self._nothing_came(tries, route, failures.store_unavailable()) from error
         self._dispatched = route
         self._account.sent(record)
-
-    async def _attempt(self, route: Route, number: int) -> UpstreamAnswer | UpstreamStream:
-        """One try at a deployment, with its span and its line in the record."""
-        deployment, request = route.deployment, self._ask.request
-        attributes = {
-            names.OPERATION: names.OPERATION_IMAGES,
-            names.OUTPUT_TYPE: "image",
-            names.REQUEST_MODEL: deployment.footprint_model(request.model),
-            names.REQUEST_COUNT: route.footprint.images,
-            names.PROVIDER: deployment.location.provider,
-            names.DEPLOYMENT: deployment.id,
-            names.ZONE: route.footprint.zone,
-            names.ATTEMPT: number,
-        }
-        started = time.monotonic()
-        outcome, status = "unknown", None
-        sign: Sign | None = NOTHING
-        late = False
-        with self._telemetry.span(f"{names.SPAN_UPSTREAM} {request.model}", attributes, client=True) as span:
-            try:
-                answer = await self._unless_gone(route)
-                outcome, status, sign = "delivered", answer.status, WELL
-            except UpstreamFailure as failure:
-                outcome, status, sign = failures.outcome_of(failure), failure.status, sign_of(failure)
-                late = isinstance(failure, OutcomeUnknown) and failure.timed_out
-                self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
-                names.failed(span, outcome)
-                raise
-            except ClientGone:
-                outcome = "client_gone"
-                names.failed(span, outcome)
-                raise
-            else:
-                told = answer.failure if isinstance(answer, UpstreamAnswer) else None
-                if isinstance(answer, UpstreamStream):
-                    sign = None  # it goes on
-                if told is not None:
-                    outcome, sign = failures.outcome_of(told), sign_of(told)
-                    self._telemetry.attempt_failed(deployment=deployment.id, outcome=outcome)
-                    names.failed(span, outcome)
-                return answer
-            finally:
-                if outcome == "delivered" or late:
-                    self._slot.measured(route, time.monotonic() - started)
-                if sign is not None:
-                    self._slot.ended(route, sign)
-                span.set_attribute(names.OUTCOME, outcome)
-                if status is not None:
-                    span.set_attribute(names.HTTP_STATUS, status)
-                duration_ms = round((time.monotonic() - started) * 1000, 1)
-                self._story.attempts.append(Attempt(deployment.id, outcome, status, duration_ms))
-
-    async def _unless_gone(self, route: Route) -> UpstreamAnswer | UpstreamStream:
-        """The answer, or `ClientGone` as soon as the client hangs up, if the deployment wants that."""
-        sending = asyncio.ensure_future(
-            self._upstreams.to(route.deployment).send(
-                self._ask.request,
-                trace_headers=self._telemetry.trace_headers(),
-                max_answer_bytes=self._max_answer_bytes(route),
-            )
-        )
-        finish = route.deployment.on_disconnect == "finish"
-        leaving = asyncio.ensure_future(self._ask.gone.wait())
-        waited_for = {sending} if finish else {sending, leaving}
-        try:
-            await asyncio.wait(waited_for, timeout=self._ask.left_s(), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                return await sending
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, UpstreamFailure):
-                await _closed(await sending)
-            if leaving.done():
-                raise ClientGone
-            raise DeadlinePassed
-        finally:
-            leaving.cancel()
-            sending.cancel()
-
-    def _max_answer_bytes(self, route: Route) -> int:
-        """A conversation that is streamed repeats its pictures at the end; one without any is small."""
-        request = self._ask.request
-        times = 2 if request.stream and request.text is not None else 1
-        return self._max_answer_bytes_per_image * max(1, route.footprint.images) * times
-
-
-async def _closed(answer: UpstreamAnswer | UpstreamStream) -> None:
-    if isinstance(answer, UpstreamStream):
-        await answer.close()
-    else:
-        answer.close()

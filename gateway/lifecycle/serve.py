@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway import telemetry as names
 from gateway.errors import (
     ApiError,
     BudgetExceeded,
@@ -31,12 +30,14 @@ from gateway.lifecycle.slot import Slot
 from gateway.routing.grid import Grid
 from gateway.routing.latency import Latencies
 from gateway.routing.retries import RetryBudget
+from gateway.telemetry import names
 from gateway.upstreams.answers import UpstreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.budgets.ledger import Ledger
+    from gateway.budgets.rates import Rates
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
@@ -73,6 +74,7 @@ class Images:
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
     repeats: Repeats
+    rates: Rates
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)
@@ -138,7 +140,7 @@ class Images:
         model, outcome, status = "other", "error", 500
         try:
             configuration = self.configuration()
-            with self.telemetry.span(names.SPAN_ROUTE) as span:
+            with self.telemetry.tracing.span(names.SPAN_ROUTE) as span:
                 plan = self.plan(configuration, ask.subject, ask.request, left_s=ask.left_s())
                 model = ask.request.model
                 ranking = [route.deployment.id for route in plan.ranking.routes]
@@ -158,7 +160,7 @@ class Images:
         finally:
             ask.request.close()
             duration_s = time.monotonic() - ask.started
-            self.telemetry.answered(
+            self.telemetry.metrics.answered(
                 route=ask.request.route, model=model, outcome=outcome, status=status, duration_s=duration_s
             )
 

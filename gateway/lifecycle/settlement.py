@@ -16,7 +16,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from gateway.budgets.ledger import RETENTION_S
+from gateway.budgets.lifetimes import RETENTION_S
 from gateway.budgets.witness import Recovery
 from gateway.errors import LedgerUnavailable
 from gateway.lifecycle.unposted import Posting, UnpostedFile, left_behind
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.ledger import Ledger
     from gateway.budgets.recovery import OpenHold
-    from gateway.telemetry import Telemetry
+    from gateway.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,12 @@ class Settlements:
     """
 
     ledger: Ledger
-    telemetry: Telemetry
+    metrics: Metrics
     lease_s: int
     directory: Path | None = None
     uses: Uses | None = None
+    recovered: dict[str, Recovery] = field(default_factory=dict)
+    """The last change of servers of each org that this process noticed, once it was told."""
     _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
@@ -152,10 +154,10 @@ class Settlements:
         while True:
             await asyncio.sleep(EXPIRE_S)
             try:
-                while await self.ledger.expire_due():
+                while await self.ledger.expiry.due():
                     pass
-                await self.ledger.rebuild_lost()
-                changed |= self.ledger.take_changed()
+                await self.ledger.losses.rebuild()
+                changed |= self.ledger.losses.take_changed()
                 for org in sorted(changed):
                     await self._bring_back(org)
                     changed.discard(org)
@@ -175,21 +177,21 @@ class Settlements:
 
     async def _bring_back(self, org: str) -> None:
         """What SQL has first, since it must not be posted again; then what only this process knows."""
-        adopted = await self.ledger.adopt_endings(org)
+        adopted = await self.ledger.losses.adopt_endings(org)
         restored = 0
         for hold in [one for one in self._open.values() if one.org == org]:
-            restored += await self.ledger.restore(hold)
+            restored += await self.ledger.losses.restore(hold)
             if hold.claim is not None:
                 await self.ledger.claims.bring_back(org, hold.hold, hold.claim)
         self._forget_old()
         posted = 0
-        for _, posting in list(self._recent):
+        for _, posting in reversed(list(self._recent)):  # a replica lacks the newest
             if posting.org == org:
                 await self._post_again(posting)
                 if posting.claim is not None:
                     await self.ledger.claims.bring_back(org, posting.hold, posting.claim)
                 posted += 1
-        before, after = self.ledger.succession(org)
+        before, after = self.ledger.losses.succession(org)
         recovery = Recovery(
             id=uuid.uuid4().hex,
             org=org,
@@ -210,9 +212,10 @@ class Settlements:
     async def _tell_recoveries(self) -> None:
         """Journal those whose time is over, with what is still unexplained."""
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
-            told = await self.ledger.recovered(self._recoveries[0][1])
+            told = await self.ledger.losses.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
-            self.telemetry.unexplained(len(told.unexplained), told.totals())
+            self.recovered[told.org] = told
+            self.metrics.unexplained(len(told.unexplained), told.totals())
             if told.unexplained:
                 logger.error(
                     "org %s: %d holds are unexplained after a change of servers",
@@ -234,7 +237,7 @@ class Settlements:
 
     async def _send(self, posting: Posting) -> None:
         used = self.uses is not None and posting.hold in self.uses
-        if used and await self.ledger.was_posted(posting.org, posting.hold):
+        if used and await self.ledger.losses.was_posted(posting.org, posting.hold):
             return
         await self._post_again(posting)
         self._forget_old()
@@ -245,7 +248,7 @@ class Settlements:
             self._recent.popleft()
 
     async def _keep(self, posting: Posting, error: LedgerUnavailable) -> None:
-        self.telemetry.settle_retried()
+        self.metrics.settle_retried()
         if len(self._queue) >= QUEUE_LIMIT:
             logger.error("settlement queue is full; hold %s is left to its lease: %s", posting.hold, error)
             return

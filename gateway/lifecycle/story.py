@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from gateway import telemetry as names
 from gateway.budgets.notices import verdict_log
+from gateway.telemetry import tracing
 from gateway.usage.record import Attempt, Record, encode
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Story:
                 served=self.served.as_json() if self.served is not None else None,
                 usage=usage,
                 usage_basis=usage_basis,
-                trace_id=names.current_trace_id(),
+                trace_id=tracing.current_trace_id(),
                 retry_count=ask.retry_count,
                 retry_of=self.retry_of,
                 duration_ms=round((time.monotonic() - ask.started) * 1000, 1),

@@ -14,13 +14,13 @@ import httpx
 import msgspec
 import pytest
 
-from gateway import telemetry
 from gateway.alerts import delivery
 from gateway.alerts.delivery import Deliveries, delay_s
 from gateway.budgets.alerts import Alert, AlertQueue
 from gateway.budgets.policy import load_policies
 from gateway.budgets.windows import Window
 from gateway.store.keyspace import ORGS, alerts_key
+from gateway.telemetry import Telemetry
 from tests.budgets.ledger_builders import now_ms
 from tests.receiver import SECRET, Message, Receiver, receiving
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.budgets.policy import PolicySet
-    from gateway.telemetry import Telemetry
+    from gateway.telemetry.metrics import Metrics
 
 ALERT = Alert(
     counter='team-month|{"team":"design"}',
@@ -63,16 +63,16 @@ def policies(folder: Path, *urls: str) -> PolicySet:
 
 
 @pytest.fixture
-def spans() -> Iterator[Telemetry]:
-    made = telemetry.start(otlp_endpoint=None)
-    yield made
+def metrics() -> Iterator[Metrics]:
+    made = Telemetry.start()
+    yield made.metrics
     made.shutdown()
 
 
 @asynccontextmanager
-async def deliveries(redis: Redis, found: PolicySet, spans: Telemetry) -> AsyncIterator[Deliveries]:
+async def deliveries(redis: Redis, found: PolicySet, metrics: Metrics) -> AsyncIterator[Deliveries]:
     async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as http:
-        yield Deliveries(AlertQueue(redis, timeout_ms=5000), http, lambda: found, spans)
+        yield Deliveries(AlertQueue(redis, timeout_ms=5000), http, lambda: found, metrics)
 
 
 @pytest.fixture
@@ -96,17 +96,17 @@ def recent(**changes: Any) -> Alert:
     return msgspec.structs.replace(ALERT, at=str(now_ms()), **changes)
 
 
-def counted(spans: Telemetry) -> dict[str, float]:
-    lines = spans.prometheus().decode().splitlines()
+def counted(metrics: Metrics) -> dict[str, float]:
+    lines = metrics.prometheus().decode().splitlines()
     rows = [line for line in lines if line.startswith("ecogate_alerts_total{")]
     return {row.split('result="')[1].split('"')[0]: float(row.split()[-1]) for row in rows}
 
 
 async def test_an_owner_reads_what_happened_in_units_with_a_signature(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path
 ) -> None:
     await put(redis, ALERT)
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         assert [await work.deliver_due() for _ in range(3)] == [1, 1, 0]
 
     (message,) = receiver.messages
@@ -139,7 +139,7 @@ async def test_an_owner_reads_what_happened_in_units_with_a_signature(
         "threshold": "80%",
         "time": "2026-10-03T06:00:00+02:00",
     }
-    assert counted(spans) == {"delivered": 1.0}
+    assert counted(metrics) == {"delivered": 1.0}
     assert await redis.exists(alerts_key("acme")) == 0
 
 
@@ -152,11 +152,11 @@ async def test_an_owner_reads_what_happened_in_units_with_a_signature(
     ],
 )
 async def test_each_kind_of_event_has_its_name(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path, event: tuple[str, str, dict[str, str]]
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path, event: tuple[str, str, dict[str, str]]
 ) -> None:
     name, kind, what = event
     await put(redis, recent(name=name))
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         await work.deliver_due()
         await work.deliver_due()
 
@@ -166,14 +166,14 @@ async def test_each_kind_of_event_has_its_name(
 
 
 async def test_a_rolling_window_is_told_as_what_counts_in_it(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path
 ) -> None:
     hour_ms = 3_600_000
     starts_ms = now_ms() // hour_ms * hour_ms
     await put(redis, recent(starts=str(starts_ms), ends=str(starts_ms + 25 * hour_ms)))
     found = policies(tmp_path, receiver.url)
     day = replace(found.budgets[0], window=Window("rolling", "24h"), timezone="UTC")
-    async with deliveries(redis, replace(found, budgets=(day,)), spans) as work:
+    async with deliveries(redis, replace(found, budgets=(day,)), metrics) as work:
         await work.deliver_due()
         await work.deliver_due()
 
@@ -185,11 +185,11 @@ async def test_a_rolling_window_is_told_as_what_counts_in_it(
 
 @pytest.mark.parametrize("answer", [500, 503, 408, 425, 429, None])
 async def test_what_may_pass_is_tried_again_with_the_same_id(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path, answer: int | None
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path, answer: int | None
 ) -> None:
     receiver.answers = [answer]
     await put(redis, recent())
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         await work.deliver_due()
         await work.deliver_due()
         assert await work.deliver_due() == 0, "it waits"
@@ -201,34 +201,34 @@ async def test_what_may_pass_is_tried_again_with_the_same_id(
     assert first.body == second.body
     assert first.is_signed
     assert second.is_signed
-    assert counted(spans) == {"failed": 1.0, "delivered": 1.0}
+    assert counted(metrics) == {"failed": 1.0, "delivered": 1.0}
 
 
 @pytest.mark.parametrize("answer", [301, 307, 400, 401, 404, 410])
 async def test_a_refusal_for_good_is_logged_and_counted_and_not_repeated(
     redis: Redis,
     receiver: Receiver,
-    spans: Telemetry,
+    metrics: Metrics,
     tmp_path: Path,
     answer: int,
 ) -> None:
     receiver.answers, receiver.headers = [answer], {"location": receiver.url}
     await put(redis, recent())
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         for _ in range(3):
             await work.deliver_due()
             await make_due(redis)
 
     assert len(receiver.messages) == 1
-    assert counted(spans) == {"dead": 1.0}
+    assert counted(metrics) == {"dead": 1.0}
 
 
 async def test_a_log_entry_about_an_alert_names_the_host_and_no_secret(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answers = [400]
     await put(redis, recent())
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         await work.deliver_due()
         await work.deliver_due()
 
@@ -238,42 +238,42 @@ async def test_a_log_entry_about_an_alert_names_the_host_and_no_secret(
 
 
 async def test_a_receiver_that_is_not_there_is_given_up_at_last(
-    redis: Redis, spans: Telemetry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    redis: Redis, metrics: Metrics, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with receiving() as gone:
         url = gone.url
     old = msgspec.structs.replace(ALERT, at=str(now_ms() - int(delivery.GIVE_UP_S * 1000) - 1))
     await put(redis, recent(), old)
-    async with deliveries(redis, policies(tmp_path, url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, url), metrics) as work:
         await work.deliver_due()
         await work.deliver_due()
 
-    assert counted(spans) == {"failed": 1.0, "dead": 1.0}
+    assert counted(metrics) == {"failed": 1.0, "dead": 1.0}
     assert await redis.zcard(alerts_key("acme")) == 1
     assert "secret" not in caplog.text
 
 
 async def test_a_receiver_that_hangs_is_left_after_a_while(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "TIMEOUT_S", 0.2)
     receiver.delay_s = 5.0
     await put(redis, recent())
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         await work.deliver_due()
         async with asyncio.timeout(4):
             await work.deliver_due()
 
-    assert counted(spans) == {"failed": 1.0}
+    assert counted(metrics) == {"failed": 1.0}
 
 
 async def test_each_webhook_of_a_budget_hears_of_it_on_its_own(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path
 ) -> None:
     async with receiving() as other:
         other.answers = [500]
         await put(redis, recent())
-        async with deliveries(redis, policies(tmp_path, receiver.url, other.url), spans) as work:
+        async with deliveries(redis, policies(tmp_path, receiver.url, other.url), metrics) as work:
             await work.deliver_due()
             await work.deliver_due()
             await make_due(redis)
@@ -283,11 +283,11 @@ async def test_each_webhook_of_a_budget_hears_of_it_on_its_own(
 
 
 async def test_many_gateways_deliver_each_alert_once(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path
 ) -> None:
     await put(redis, *(recent(counter=f'team-month|{{"team":"t{n}"}}') for n in range(60)))
     found = policies(tmp_path, receiver.url)
-    async with deliveries(redis, found, spans) as one, deliveries(redis, found, spans) as two:
+    async with deliveries(redis, found, metrics) as one, deliveries(redis, found, metrics) as two:
         for _ in range(12):
             await asyncio.gather(one.deliver_due(), two.deliver_due())
 
@@ -298,13 +298,13 @@ async def test_many_gateways_deliver_each_alert_once(
 
 
 async def test_an_alert_of_a_gateway_that_died_while_delivering_is_delivered_by_another(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "LEASE_MS", 300)
     found = policies(tmp_path, receiver.url)
     await put(redis, recent())
     receiver.delay_s = 5.0
-    async with deliveries(redis, found, spans) as first, deliveries(redis, found, spans) as second:
+    async with deliveries(redis, found, metrics) as first, deliveries(redis, found, metrics) as second:
         await first.deliver_due()
         dying = asyncio.create_task(first.deliver_due())
         await receiver.until(1)
@@ -320,23 +320,23 @@ async def test_an_alert_of_a_gateway_that_died_while_delivering_is_delivered_by_
 
 
 async def test_alerts_of_webhooks_that_the_policies_dropped_are_withdrawn(
-    redis: Redis, receiver: Receiver, spans: Telemetry, tmp_path: Path
+    redis: Redis, receiver: Receiver, metrics: Metrics, tmp_path: Path
 ) -> None:
     await put(redis, recent(to="another"), recent(counter="gone|{}"))
-    async with deliveries(redis, policies(tmp_path, receiver.url), spans) as work:
+    async with deliveries(redis, policies(tmp_path, receiver.url), metrics) as work:
         await work.deliver_due()
 
     assert receiver.messages == []
-    assert counted(spans) == {"withdrawn": 2.0}
+    assert counted(metrics) == {"withdrawn": 2.0}
     assert await redis.zcard(alerts_key("acme")) == 0
 
 
-async def test_the_store_is_not_asked_when_no_budget_has_webhooks(spans: Telemetry, tmp_path: Path) -> None:
+async def test_the_store_is_not_asked_when_no_budget_has_webhooks(metrics: Metrics, tmp_path: Path) -> None:
     silent = policies(tmp_path, "https://hooks.example/")
     silent = replace(silent, budgets=(replace(silent.budgets[0], alerts=()),))
     queue: Any = object()
     async with httpx.AsyncClient() as http:
-        assert await Deliveries(queue, http, lambda: silent, spans).deliver_due() == 0
+        assert await Deliveries(queue, http, lambda: silent, metrics).deliver_due() == 0
 
 
 def test_waits_double_up_to_a_quarter_of_an_hour_for_more_than_an_hour() -> None:

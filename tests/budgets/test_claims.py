@@ -86,6 +86,18 @@ async def test_the_second_of_two_hears_that_the_first_is_running(ledger: Ledger,
     assert await everything(redis) == before
 
 
+async def test_a_claim_is_looked_up_without_making_one(ledger: Ledger) -> None:
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    await ask(ledger, "h1")
+    assert await ledger.claims.earlier(ORG, CLAIM) == Earlier("h1", "running")
+    assert await ledger.claims.earlier(ORG, replace(CLAIM, fingerprint="else")) == Earlier("h1", "other")
+
+    await ledger.release(ORG, "h1", RECORD)
+
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    assert isinstance(await ask(ledger, "h2"), Held)
+
+
 async def test_once_charged_it_is_told_with_its_charge(ledger: Ledger) -> None:
     await first(ledger)
     await ledger.dispatch(ORG, "h1", RECORD)
@@ -107,7 +119,7 @@ async def test_an_expired_hold_that_was_sent_is_unknown_until_its_late_settlemen
     await first(ledger)
     await ledger.dispatch(ORG, "h1", RECORD)
     await end_lease(redis, "h1")
-    await ledger.expire_due()
+    await ledger.expiry.due()
 
     assert await ask(ledger, "h2") == Earlier("h1", "unknown")
 
@@ -122,7 +134,7 @@ async def test_what_surely_did_not_run_may_be_tried_again(ledger: Ledger, redis:
         if how == "released after its expiry":
             await ledger.dispatch(ORG, "h1", RECORD)
         await end_lease(redis, "h1")
-        await ledger.expire_due()
+        await ledger.expiry.due()
     if how != "expired before it was sent":
         await ledger.release(ORG, "h1", RECORD)
 
@@ -245,7 +257,7 @@ async def test_without_its_tombstone_an_expiry_is_unknown(redis: Redis, database
     await first(ledger, text=recorded("unknown"))
     await ledger.dispatch(ORG, "h1", recorded("unknown"))
     await end_lease(redis, "h1")
-    await ledger.expire_due()
+    await ledger.expiry.due()
     await forgotten(redis, database)
     expired = await ask(ledger, "h2")
 
@@ -436,7 +448,7 @@ class Claiming(RuleBasedStateMachine):
             return
         attempt = self.model.attempts[hold]
         self.run(end_lease(self.redis, hold))
-        self.run(self.ledger.expire_due())
+        self.run(self.ledger.expiry.due())
         if attempt.state == "running":
             attempt.state = "unknown" if attempt.sent else "free"
 

@@ -114,7 +114,7 @@ async def test_a_hold_that_ended_is_not_reserved_again(ledger: Ledger, redis: Re
             await ledger.release(ORG, "h1", RECORD)
         case _:
             await end_lease(redis, "h1")
-            await ledger.expire_due()
+            await ledger.expiry.due()
 
     with pytest.raises(HoldGone):
         await ledger.reserve(ORG, "h1", [charge(6)], [budget], RECORD)

@@ -45,7 +45,7 @@ async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
     if sent:
         await ledger.dispatch(ORG, "h1", SENT_RECORD)
     await end_lease(redis, "h1")
-    assert await ledger.expire_due() == 1
+    assert await ledger.expiry.due() == 1
 
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
@@ -77,7 +77,7 @@ async def test_an_expired_hold_that_was_never_sent_is_void(ledger: Ledger, redis
 async def test_a_hold_is_not_expired_before_its_lease_is_over(ledger: Ledger, redis: Redis) -> None:
     before = await everything(redis)
 
-    assert await ledger.expire_due() == 0
+    assert await ledger.expiry.due() == 0
     assert before == await everything(redis)
 
 
@@ -100,7 +100,7 @@ async def test_a_hold_that_cannot_be_read_does_not_keep_others_from_expiring(
     await redis.hset(OrgKeys(ORG).hold("h1"), "counters", "not json")
     await end_lease(redis, "h1", "h2")
 
-    assert await ledger.expire_due() == 1
+    assert await ledger.expiry.due() == 1
     assert await redis.zrange(OrgKeys(ORG).open_holds, 0, -1) == ["h1"]
 
 
@@ -116,7 +116,7 @@ async def test_a_lease_ends_by_the_stores_clock(redis: Redis) -> None:
     await ledger.dispatch(ORG, "sent", "{}")
     await asyncio.sleep(0.6)
 
-    assert await ledger.expire_due() == 1
+    assert await ledger.expiry.due() == 1
     assert (await spent_and_held(redis))[1] == [20, 0, 0, 2, 0, 0]
     assert [entry["hold"] for entry in await journal(redis)] == ["left"]
 
@@ -133,7 +133,7 @@ async def test_renewing_after_the_lease_saves_a_hold_that_nobody_reaped(ledger: 
     await end_lease(redis, "h1")
 
     assert await ledger.renew([(ORG, "h1")]) == []
-    assert await ledger.expire_due() == 0
+    assert await ledger.expiry.due() == 0
 
 
 async def test_a_renewal_opens_no_hold_that_ended(ledger: Ledger, redis: Redis) -> None:
@@ -189,7 +189,7 @@ async def test_a_lost_hold_is_dropped_from_the_open_ones(ledger: Ledger, redis: 
     await redis.delete(OrgKeys(ORG).hold("h1"))
     await end_lease(redis, "h1")
 
-    assert await ledger.expire_due() == 0
+    assert await ledger.expiry.due() == 0
     assert await redis.zcard(OrgKeys(ORG).open_holds) == 0
 
 
@@ -208,7 +208,7 @@ async def test_expiry_is_bounded_and_reaches_every_org(ledger: Ledger, redis: Re
             await ledger.reserve(org, f"{org}{n}", [charge(1)], [BUDGET], RECORD)
             await end_lease(redis, f"{org}{n}", org=org)
 
-    assert [await ledger.expire_due(limit=5) for _ in range(4)] == [5, 5, 2, 0]
+    assert [await ledger.expiry.due(limit=5) for _ in range(4)] == [5, 5, 2, 0]
     assert [await redis.zcard(OrgKeys(org).open_holds) for org in ("a", "b", "c")] == [0, 0, 0]
 
 
@@ -216,5 +216,5 @@ async def test_many_reapers_expire_a_hold_once(ledger: Ledger, redis: Redis) -> 
     await ledger.dispatch(ORG, "h1", "{}")
     await end_lease(redis, "h1")
 
-    assert sum(await asyncio.gather(*(ledger.expire_due() for _ in range(10)))) == 1
+    assert sum(await asyncio.gather(*(ledger.expiry.due() for _ in range(10)))) == 1
     assert (await spent_and_held(redis))[0] == [40, 4, 5, 2, 0, 0]

@@ -56,7 +56,7 @@ async def test_a_frozen_store_is_given_up_within_the_deadline(client: Redis) -> 
             ledger.renew([(ORG, "h1")]),
             ledger.settle(ORG, "h1", charge(10), RECORD),
             ledger.release(ORG, "h1", RECORD),
-            ledger.expire_due(),
+            ledger.expiry.due(),
             ledger.balances(ORG, [BUDGET]),
             ledger.refused(ORG, "h3", RECORD),
             ledger.ping(),
@@ -134,7 +134,7 @@ async def test_a_full_store_refuses_to_reserve_but_still_settles(client: Redis) 
     await client.config_set("maxmemory", "0")
     await end_lease(client, "sent", "unsent")
     await client.config_set("maxmemory", "1mb")
-    assert await ledger.expire_due() == 2
+    assert await ledger.expiry.due() == 2
 
     fields = await stored(client, BUDGET)
     assert (fields["s1"], fields["h1"]) == (19, 0)

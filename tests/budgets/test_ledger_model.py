@@ -239,7 +239,7 @@ class Lives(RuleBasedStateMachine):
         hold_id, hold = self.any_hold(data)
         self.run(end_lease(self.redis, hold_id))
 
-        ended = self.run(self.ledger.expire_due())
+        ended = self.run(self.ledger.expiry.due())
 
         assert ended == (hold.state == "open")
         if hold.state == "open" and hold.sent:
@@ -256,7 +256,7 @@ class Lives(RuleBasedStateMachine):
             self.run(self.ledger.dispatch(ORG, hold_id, "{}"))
         self.run(end_lease(self.redis, *still_open))
 
-        assert self.run(self.ledger.expire_due()) == len(still_open)
+        assert self.run(self.ledger.expiry.due()) == len(still_open)
         for hold_id in still_open:
             hold = self.model.holds[hold_id]
             hold.sent, hold.state, hold.charged = True, "expired", hold.reserved

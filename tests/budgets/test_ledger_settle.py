@@ -49,7 +49,7 @@ async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
     if sent:
         await ledger.dispatch(ORG, "h1", "{}")
     await end_lease(redis, "h1")
-    assert await ledger.expire_due() == 1
+    assert await ledger.expiry.due() == 1
 
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
@@ -291,7 +291,7 @@ async def test_a_cost_that_becomes_known_after_an_expiry_is_no_longer_unknown(
     await ledger.reserve(ORG, "h2", [charge(1, cost=None)], [budget], RECORD)
     await ledger.dispatch(ORG, "h2", RECORD)
     await end_lease(redis, "h2")
-    await ledger.expire_due()
+    await ledger.expiry.due()
     (expired,) = await ledger.balances(ORG, [budget])
 
     settled = await ledger.settle(ORG, "h2", charge(1, cost=30), RECORD)

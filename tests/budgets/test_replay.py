@@ -65,6 +65,35 @@ def replayed(found: PolicySet, *requests: Asked, top: int = 5) -> dict[str, Any]
     return run.report(top=top)
 
 
+def test_a_report_says_in_which_way_policies_would_have_changed_what_they_refuse(tmp_path: Path) -> None:
+    """As for a request: by what any enforced budget that matches declares."""
+    text = """
+budgets:
+  - {name: none-left, limits: {images: 0}, window: {kind: calendar, every: day}}
+  - name: lighter
+    match: {team: [design, film]}
+    limits: {images: 9}
+    window: {kind: calendar, every: day}
+    on_exceed: [{downgrade: [{n: 1}]}, deny]
+  - name: elsewhere
+    match: {team: [film, print]}
+    limits: {images: 9}
+    window: {kind: calendar, every: day}
+    on_exceed: [{reroute: [eco]}, deny]
+  - name: watching
+    limits: {images: 9}
+    window: {kind: calendar, every: day}
+    mode: shadow
+    on_exceed: [{reroute: [eco]}, deny]
+"""
+    teams = ("design", "film", "film", "print", "legal")
+
+    report = replayed(policies(tmp_path, text), *(asked(n, team=team) for n, team in enumerate(teams)))
+
+    assert (report["refused"], report["changeable"]) == (5, 4)
+    assert report["changeable_by"] == {"downgrade": 1, "reroute": 1, "both": 2}
+
+
 def line(report: dict[str, Any], policy: str) -> dict[str, Any]:
     return next(dict(one) for one in report["budgets"] if one["policy"] == policy)
 
@@ -80,7 +109,8 @@ def test_a_report_counts_refusals_by_budget_scope_and_time(tmp_path: Path) -> No
     )
 
     totals = {name: report[name] for name in ("requests", "admitted", "refused", "changeable")}
-    assert totals == {"requests": 5, "admitted": 3, "refused": 2, "changeable": 1}
+    assert totals == {"requests": 5, "admitted": 3, "refused": 2, "changeable": 2}
+    assert report["changeable_by"] == {"downgrade": 2, "reroute": 0, "both": 0}
     team = line(report, "team-day")
     assert (team["admitted"], team["refused"], team["scopes"]) == (4, 1, 2)
     assert team["first_refusal"] == "2026-03-29T01:00:00+01:00"

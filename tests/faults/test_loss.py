@@ -64,7 +64,7 @@ async def with_history(redis: Redis, database: Database) -> Ledger:
     await ledger.settle(ORG, "settled", charge(7), RECORD)
     await ledger.dispatch(ORG, "expired", RECORD)
     await redis.zadd(OrgKeys(ORG).open_holds, {"expired": 1})
-    assert await ledger.expire_due() == 1
+    assert await ledger.expiry.due() == 1
     await JournalConsumer(redis, database).drain_once()
     return ledger
 
@@ -78,7 +78,7 @@ async def test_a_lost_ledger_is_refused_until_it_is_rebuilt_from_sql(
 
     with pytest.raises(LedgerUnavailable, match="lost the ledger"):
         await ledger.reserve(ORG, "new", [charge(1)], [BUDGET], RECORD)
-    assert await ledger.rebuild_lost() == 1
+    assert await ledger.losses.rebuild() == 1
 
     with pytest.raises(LedgerUnavailable, match="admits again in"):
         await ledger.reserve(ORG, "new", [charge(1)], [BUDGET], RECORD)
@@ -98,7 +98,7 @@ async def test_after_a_rebuild_an_ending_is_known_and_a_late_one_posts_the_diffe
     ledger = ledger_of(redis, database)
     with pytest.raises(LedgerUnavailable):
         await ledger.settle(ORG, "settled", charge(7), RECORD, [BUDGET, TEAM])
-    await ledger.rebuild_lost()
+    await ledger.losses.rebuild()
 
     again = await ledger.settle(ORG, "settled", charge(7), RECORD, [BUDGET, TEAM])
     late = await ledger.settle(ORG, "expired", charge(4), RECORD, [BUDGET, TEAM])
@@ -112,17 +112,17 @@ async def test_after_a_rebuild_an_ending_is_known_and_a_late_one_posts_the_diffe
 async def test_an_open_hold_is_brought_back_once(redis: Redis, database: Database) -> None:
     ledger = await with_history(redis, database)
     hold = OpenHold(ORG, "open", charge(10), (BUDGET, TEAM), RECORD, sent=True)
-    assert not await ledger.restore(hold)
+    assert not await ledger.losses.restore(hold)
     await redis.flushall()
     with pytest.raises(LedgerUnavailable):
-        await ledger.restore(hold)
-    await ledger.rebuild_lost()
+        await ledger.losses.restore(hold)
+    await ledger.losses.rebuild()
 
-    assert await ledger.restore(hold)
-    assert not await ledger.restore(hold)
+    assert await ledger.losses.restore(hold)
+    assert not await ledger.losses.restore(hold)
 
     assert (await stored(redis, BUDGET))["h1"] == 10
-    assert ledger.take_changed() == {ORG}
+    assert ledger.losses.take_changed() == {ORG}
     assert (await ledger.settle(ORG, "open", charge(9), RECORD)).kind == "commit"
     assert (await stored(redis, TEAM))["h1"] == 0
 
@@ -135,7 +135,7 @@ async def test_only_one_process_rebuilds(redis: Redis, database: Database) -> No
         with pytest.raises(LedgerUnavailable):
             await ledger.balances(ORG, [BUDGET])
 
-    rebuilt = await asyncio.gather(*(ledger.rebuild_lost() for ledger in ledgers))
+    rebuilt = await asyncio.gather(*(ledger.losses.rebuild() for ledger in ledgers))
 
     assert sum(rebuilt) == 1
     assert (await stored(redis, BUDGET))["s1"] == 17
@@ -154,8 +154,8 @@ async def test_an_ending_that_a_replica_lacks_is_taken_from_sql(redis: Redis, da
     for key, value in before.items():
         await redis.restore(key, 0, value)
 
-    assert await ledger.adopt_endings(ORG) == 2
-    assert await ledger.adopt_endings(ORG) == 0
+    assert await ledger.losses.adopt_endings(ORG) == 2
+    assert await ledger.losses.adopt_endings(ORG) == 0
 
     fields = await stored(redis, BUDGET)
     assert (fields["s1"], fields["h1"]) == (6, 0)
@@ -194,9 +194,9 @@ async def test_an_ending_that_a_consumer_had_in_hand_when_a_replica_took_over_co
     assert len(delivered["journal"]) == 1
 
     await take_over(redis, before)
-    await ledger.expire_due()
-    assert ledger.take_changed() == {ORG}
-    assert await ledger.adopt_endings(ORG) == 0
+    await ledger.expiry.due()
+    assert ledger.losses.take_changed() == {ORG}
+    assert await ledger.losses.adopt_endings(ORG) == 0
     assert (await ledger.settle(ORG, "h1", charge(7), RECORD, [BUDGET])).kind == "commit"
     if reader_is_late:
         await other.drain_once()
@@ -222,8 +222,8 @@ async def test_an_ending_that_is_sent_again_before_sql_is_asked_counts_once(
     await take_over(redis, before)
 
     assert (await ledger.settle(ORG, "h1", charge(7), RECORD, [BUDGET])).kind == "commit"
-    await ledger.expire_due()
-    assert await ledger.adopt_endings(ORG) == 0
+    await ledger.expiry.due()
+    assert await ledger.losses.adopt_endings(ORG) == 0
     assert await JournalConsumer(redis, database).drain_once() == 0
 
     assert (await stored(redis, BUDGET))["s1"] == 7
@@ -244,8 +244,8 @@ async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
     await take_over(redis, before)
     await end_lease(redis, "h1")
 
-    assert await ledger.expire_due() == 1
-    assert await ledger.adopt_endings(ORG) == 1
+    assert await ledger.expiry.due() == 1
+    assert await ledger.losses.adopt_endings(ORG) == 1
     assert await JournalConsumer(redis, database).drain_once() == 0
 
     assert (await stored(redis, BUDGET))["s1"] == 7
@@ -265,11 +265,11 @@ async def test_a_process_that_started_after_a_replica_took_over_brings_it_what_s
     await take_over(redis, before)
 
     later = ledger_of(redis, database)
-    await later.expire_due()
+    await later.expiry.due()
     await later.balances(ORG, [BUDGET])
 
-    assert later.take_changed() == {ORG}
-    assert await later.adopt_endings(ORG) == 1
+    assert later.losses.take_changed() == {ORG}
+    assert await later.losses.adopt_endings(ORG) == 1
     assert (await stored(redis, BUDGET))["s1"] == 7
     assert (await audit(redis, Archive(database), ORG)).differences == ()
 
@@ -285,7 +285,7 @@ async def test_an_org_that_a_replica_has_not_heard_of_is_looked_after(
     await redis.srem(ORGS, ORG)
     await redis.delete(journal_key(ORG))
 
-    assert await ledger_of(redis, database).expire_due() == 1
+    assert await ledger_of(redis, database).expiry.due() == 1
     assert await JournalConsumer(redis, database).drain_once() == 1
     assert await in_sql(database) == [10]
 
@@ -357,7 +357,14 @@ async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> 
         assert set(tally.statuses) <= {200, 503}
         assert tally.count(200) >= 15
         await assert_exact(replica.redis, tmp_path / "data", list(gateway.standins.values()))
-        assert (await gateway.admin.get("/readyz")).status_code == 200
+
+        async def told() -> bool:
+            return (await gateway.admin.get("/readyz")).json()["store"]["ledger_recovery"] is not None
+
+        await until(told)
+        health = await gateway.admin.get("/readyz")
+        assert health.status_code == 200
+        assert health.json()["store"]["ledger_recovery"]["unexplained_holds"] == 0
 
 
 async def is_replica(redis: Redis) -> bool:

@@ -66,9 +66,9 @@ async def places(tmp_path: Path, redis_url: str) -> AsyncIterator[Places]:
         yield Places(tmp_path, redis_url, service)
 
 
-async def energy_at(places: Places, place: Mapping[str, Any], model: str = MODEL) -> float:
+async def energy_at(places: Places, place: Mapping[str, Any], model: str = MODEL, **fields: Any) -> float:
     async with places(place, budgets=[]) as gateway:
-        dry = await (await gateway.member()).post("/eco/v1/estimate", json=ASK | {"model": model})
+        dry = await (await gateway.member()).post("/eco/v1/estimate", json=ASK | {"model": model} | fields)
     return float(dry.json()["hold"]["central"]["energy_wh"])
 
 
@@ -196,3 +196,45 @@ async def test_every_alternative_is_admitted_whatever_was_used_before(places: Pl
                 kinds.add(tuple(sorted(other["set"])))
 
     assert len(kinds) > 1
+
+
+async def test_lighter_at_another_deployment_is_tried_last_and_told_in_both_ways(places: Places) -> None:
+    own = await energy_at(places, BIG, size="256x256")
+    moved_small = await energy_at(places, ECO, "flux-lite", size="256x256")
+    assert moved_small * 1.05 < min(own, await energy_at(places, ECO, "flux-lite"))
+    limits = {"energy": f"{moved_small * 1.01:.6f} Wh"}
+    ladder: dict[str, Any] = {"downgrade": [{"size": "256x256"}]}
+    for actions in ([ladder, *REROUTE], [REROUTE[0], ladder, "deny"]):
+        async with places(BIG, ECO, budgets=[budget(limits=limits, on_exceed=actions)]) as gateway:
+            client = await gateway.member(team=f"team-{actions.index(ladder)}")
+            dry = (await client.post("/eco/v1/estimate", json=ASK)).json()
+            vetoed = await client.post(GENERATIONS, json=ASK, headers=VETO)
+            answer = await client.post(GENERATIONS, json=ASK)
+            record = await record_of(gateway, answer)
+            (row,) = (await client.get("/eco/v1/budgets")).json()["data"]
+            decisions = await by_decision(gateway)
+
+        assert vetoed.status_code == 402
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["ecogate-decision"] == "downgrade"
+        assert answer.headers["ecogate-downgraded"] == "size=256x256"
+        assert answer.headers["ecogate-rerouted"] == "from=flux-big, to=flux-eco, model=flux-lite"
+        sent = places.service.standin.generations[-1].json or {}
+        assert (sent["model"], sent["size"]) == (LIGHTER, "256x256")
+        lighter = {"size": {"asked": "512x512", "got": "256x256"}}
+        moved = {"from": "flux-big", "to": "flux-eco", "model": {"asked": MODEL, "got": "flux-lite"}}
+        assert (record["downgrade"], record["reroute"]) == (lighter, moved)
+        assert (dry["verdict"], dry["downgrade"], dry["reroute"]) == ("downgrade", lighter, moved)
+        assert row["used"] == pytest.approx(float(answer.headers["ecogate-energy-wh"]), rel=1e-5)
+        assert decisions.count("downgrade") == 1
+
+
+async def test_the_ladder_of_one_budget_and_the_deployments_of_another_go_together(places: Places) -> None:
+    small = await energy_at(places, ECO, "flux-lite")
+    ladder = budget("ladder", limits={"images": 1}, on_exceed=[{"downgrade": [{"n": 1}]}, "deny"])
+    moves = budget("moves", limits={"energy": f"{small * 1.1:.6f} Wh"}, on_exceed=REROUTE)
+    async with places(BIG, ECO, budgets=[ladder, moves]) as gateway:
+        answer = await (await gateway.member()).post(GENERATIONS, json=ASK | {"n": 2})
+
+    assert (answer.status_code, answer.headers["ecogate-downgraded"]) == (200, "n=1")
+    assert answer.headers["ecogate-deployment"] == "flux-eco"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, reduce
 from itertools import pairwise
@@ -20,10 +21,12 @@ from gateway.budgets.policy import Budget, PolicySet
 from gateway.budgets.windows import Window
 from gateway.demo.faults import parse_fault
 from gateway.demo.standin import StandInSettings
+from gateway.errors import NotFound
 from gateway.footprint.factors import load_factors
 from gateway.identity.subject import Role, Subject
+from gateway.images.lighter import changed
 from gateway.images.request import read_generation
-from gateway.lifecycle.ladder import Rung, reroute
+from gateway.lifecycle.ladder import MOST_FORMS, Rung, forms_of_both, other_forms, reroute
 from gateway.lifecycle.plan import Plan, hold_of, site
 from gateway.lifecycle.pricing import asked_footprint
 from gateway.lifecycle.runs import concerned, runs_of
@@ -35,6 +38,8 @@ from tests.running import GENERATIONS, MODEL, budget, gateway_running
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.budgets.matching import MatchedBudget
+    from gateway.images.request import ImageRequest
     from tests.running import Gateway
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -370,3 +375,71 @@ async def test_models_are_listed_only_where_they_are_offered(tmp_path: Path, red
         ("a", "at-a"),
         ("b", "at-b"),
     }
+
+
+def planner_of(request: ImageRequest, *, to: str | None = None) -> Plan:
+    """A plan at `d0`, which serves the model `m`, or at another, which has one of its own name."""
+    name = to or NAMES[0]
+    if to is not None:
+        request = changed(request, {"model": name})
+    elif request.model != "m":
+        raise NotFound("nobody serves it", code="model_not_found")
+    deployment = Deployment(name, ("m",), "http://d/v1", hardware=Hardware(gpu="H100"))
+    footprint = asked_footprint(request, deployment, site(deployment), load_factors())
+    routes = [Route(Candidate(deployment, footprint), "any")]
+    return Plan(ANA, request, [], Ranking([], "carbon"), [], 2, lambda _: None).ordered(
+        routes, Ranking(routes, "carbon")
+    )
+
+
+def deciding(**fields: Any) -> list[MatchedBudget]:
+    chosen = replace(a_budget("b", (), ()), **fields)
+    policies = PolicySet((chosen,), "v")
+    return counters_for(policies, ANA, model="m", route="images.generate", deployment="d0", now=NOW)
+
+
+def forms_of(plan: Plan, matched: list[MatchedBudget]) -> list[tuple[str, dict[str, Any]]]:
+    alone = other_forms(plan, matched, planner_of)
+    return [
+        (form.plan.routes[0].deployment.id, dict(form.set))
+        for form in (*alone, *forms_of_both(alone, matched, planner_of))
+    ]
+
+
+def test_each_action_is_tried_alone_and_then_each_rung_at_every_deployment() -> None:
+    plan = planner_of(read_generation(b'{"model": "m", "prompt": "a cat", "n": 4}'))
+    ladder = ({"n": 2}, {"model": "elsewhere", "size": "512x512"}, {"model": "nobody"}, {"n": 2})
+    matched = deciding(on_exceed=("reroute", "downgrade", "deny"), downgrade=ladder, reroute=("d1", "d2"))
+
+    assert forms_of(plan, matched) == [
+        ("d1", {}),
+        ("d2", {}),
+        ("d0", {"n": 2}),
+        ("d1", {"n": 2}),
+        ("d2", {"n": 2}),
+        ("d1", {"n": 2, "size": "512x512"}),
+        ("d2", {"n": 2, "size": "512x512"}),
+    ]
+
+
+def test_only_one_of_the_two_actions_makes_no_forms_of_both() -> None:
+    plan = planner_of(read_generation(b'{"model": "m", "prompt": "a cat", "n": 4}'))
+
+    down = deciding(on_exceed=("downgrade", "deny"), downgrade=({"n": 2},))
+    away = deciding(on_exceed=("reroute", "deny"), reroute=("d1",))
+
+    assert (forms_of(plan, down), forms_of(plan, away)) == ([("d0", {"n": 2})], [("d1", {})])
+
+
+def test_no_request_is_tried_in_more_forms_than_documented() -> None:
+    plan = planner_of(read_generation(b'{"model": "m", "prompt": "a cat", "n": 10, "size": "1024x1024"}'))
+    ladder = tuple({"n": images} for images in range(9, 1, -1))
+    matched = deciding(
+        on_exceed=("downgrade", "reroute", "deny"), downgrade=ladder, reroute=("d1", "d2", "d3", "d4", "d5")
+    )
+
+    found = forms_of(plan, matched)
+
+    assert len(found) == MOST_FORMS == 32
+    assert found[:9] == [*(("d0", {"n": images}) for images in range(9, 1, -1)), ("d1", {})]
+    assert found[-1] == ("d4", {"n": 6})

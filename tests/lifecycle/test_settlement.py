@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
-from gateway import telemetry
 from gateway.budgets.amounts import Amounts, Charge
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.recovery import OpenHold
+from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.unposted import Posting
+from gateway.store.keyspace import journal_key
 from gateway.store.valkey import EmbeddedValkey
+from gateway.telemetry import Telemetry
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ async def test_a_lease_is_renewed_as_long_as_the_work_lasts(tmp_path: Path, redi
 
 async def test_a_hold_whose_life_ended_without_a_posting_is_renewed_no_longer(redis: Redis) -> None:
     ledger = Ledger(redis, lease_s=1, timeout_ms=5000)
-    settlements = Settlements(ledger, telemetry.start(otlp_endpoint=None), lease_s=1)
+    settlements = Settlements(ledger, Telemetry.start().metrics, lease_s=1)
     amounts = Amounts(1, 1, 1, 1)
     charge = Charge(amounts, amounts)
     await ledger.reserve("acme", "h1", [charge], [], "{}")
@@ -95,12 +98,35 @@ async def test_a_hold_whose_life_ended_without_a_posting_is_renewed_no_longer(re
     renewing = asyncio.create_task(settlements.renew())
     try:
         await asyncio.sleep(1.6)
-        assert await ledger.expire_due() == 0
+        assert await ledger.expiry.due() == 0
 
         settlements.left("h1")
 
         async with asyncio.timeout(10):
-            while not await ledger.expire_due():
+            while not await ledger.expiry.due():
                 await asyncio.sleep(0.1)
     finally:
         renewing.cancel()
+
+
+async def test_a_new_server_hears_of_the_newest_settlements_first(redis: Redis) -> None:
+    """A replica lacks the newest, and the process may die while it tells."""
+    ledger = Ledger(redis, lease_s=60, timeout_ms=5000)
+    settlements = Settlements(ledger, Telemetry.start().metrics, lease_s=60)
+    charge = Charge(Amounts(1, 1, 1, 1), Amounts(1, 1, 1, 1))
+    for hold in ("first", "second", "third"):
+        await ledger.reserve("acme", hold, [charge], [], "{}")
+        assert await settlements.post(Posting("acme", hold, charge, "{}", ()))
+    names = OrgKeys("acme")
+    await redis.delete(journal_key("acme"), *map(names.hold, ("first", "second", "third")))
+    await redis.hset(names.meta, "run", "another server")
+    healing = asyncio.create_task(settlements.expire())
+    try:
+        async with asyncio.timeout(10):
+            while await redis.xlen(journal_key("acme")) < 3:
+                await asyncio.sleep(0.05)
+    finally:
+        healing.cancel()
+
+    told: Any = await redis.xrange(journal_key("acme"))
+    assert [fields["hold"] for _, fields in told] == ["third", "second", "first"]

@@ -79,7 +79,7 @@ async def test_a_rebuild_brings_back_raises_in_force_and_those_that_ended(
     with pytest.raises(LedgerUnavailable):
         await ledger.reserve(ORG, "h1", [charge(1)], [counter(energy=1)], RECORD)
 
-    assert await ledger.rebuild_lost() == 1
+    assert await ledger.losses.rebuild() == 1
 
     assert set(await redis.hkeys(IN_FORCE)) == {"raise1"}
     assert set(await redis.hkeys(ENDED)) == {"raise2", "raise3"}

@@ -1,103 +1,46 @@
-"""Spans, metrics and their names, all in one place.
+"""What one process counts, for Prometheus.
 
-One trace per request: a server span, its reserve and route, one client span per upstream attempt, its
-settle. Attribute values come from closed sets or are numbers: no prompt, image, credential or other word of
-a client ever becomes one. Refuses to know HTTP frameworks; the caller brings and takes headers as mappings.
+Label values are configured names and words of closed sets: no word of a client ever becomes one. Refuses to
+know spans.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Span
+    from opentelemetry.sdk.resources import Resource
 
     from gateway.footprint.quantities import Footprint
     from gateway.routing.fleet import Fleet
 
-# GenAI conventions are still in development and moved repositories in 2026: the strings stand only here.
-OPERATION = "gen_ai.operation.name"
-OPERATION_IMAGES = "image_generation"
-OUTPUT_TYPE = "gen_ai.output.type"
-REQUEST_MODEL = "gen_ai.request.model"
-REQUEST_COUNT = "gen_ai.request.choice.count"
-PROVIDER = "gen_ai.provider.name"
-OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
-ERROR_TYPE = "error.type"
-HTTP_METHOD = "http.request.method"
-HTTP_ROUTE = "http.route"
-HTTP_STATUS = "http.response.status_code"
-SERVER_ADDRESS = "server.address"
-
-REQUEST_ID = "ecogate.request.id"
-ORG = "ecogate.org"
-TEAM = "ecogate.team"
-DECISION = "ecogate.decision"
-BECAUSE = "ecogate.decision.because"
-OUTCOME = "ecogate.outcome"
-DEPLOYMENT = "ecogate.deployment"
-ZONE = "ecogate.zone"
-METHOD = "ecogate.footprint.method"
-FACTOR_SET = "ecogate.footprint.factor_set"
-BASIS = "ecogate.footprint.basis"
-ENERGY = "ecogate.energy_wh"
-WATER = "ecogate.water_ml"
-CARBON = "ecogate.carbon_g"
-IMAGES = "ecogate.images"
-CANDIDATES = "ecogate.route.candidates"
-OBJECTIVE = "ecogate.route.objective"
-AVOIDED = "ecogate.route.avoided_carbon_g"
-SIGNAL = "ecogate.signal.quality"
-SIGNAL_SOURCE = "ecogate.signal.source"
-SIGNAL_AGE = "ecogate.signal.age_h"
-BUDGETS = "ecogate.budgets"
-REFUSED_BY = "ecogate.refused_by"
-WOULD_REFUSE = "ecogate.would_refuse"
-ATTEMPT = "ecogate.attempt"
-REPEATS = "ecogate.repeats"
-
-SPAN_RESERVE = "budget.reserve"
-SPAN_ROUTE = "route.choose"
-SPAN_SETTLE = "budget.settle"
-SPAN_UPSTREAM = "image_generation"
-
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 
-SERVER_ERROR = 500
 
-_propagator = TraceContextTextMapPropagator()
+class Metrics:
+    """The instruments; each method is told what happened."""
 
-
-@dataclass
-class Telemetry:
-    """The tracer and the instruments of one process."""
-
-    tracer_provider: TracerProvider
-    meter_provider: MeterProvider
-    registry: CollectorRegistry
-
-    def __post_init__(self) -> None:
-        self.tracer = self.tracer_provider.get_tracer("ecogate", __version__)
-        meter = self.meter_provider.get_meter("ecogate", __version__)
+    def __init__(self, resource: Resource) -> None:
+        self._registry = CollectorRegistry()
+        self._provider = MeterProvider(
+            resource=resource,
+            metric_readers=[PrometheusMetricReader(registry=self._registry, scope_info_enabled=False)],
+            shutdown_on_exit=False,
+            views=[
+                View(instrument_name="*.duration", aggregation=ExplicitBucketHistogramAggregation(SECONDS)),
+            ],
+        )
+        meter = self._provider.get_meter("ecogate", __version__)
         self._requests = meter.create_counter("ecogate.requests", description="Image requests")
         self._images = meter.create_counter("ecogate.images", description="Images delivered")
         self._energy = meter.create_counter(
@@ -149,6 +92,10 @@ class Telemetry:
             "ecogate.leases",
             description="Slots asked for: taken, busy, or unshared while the store does not answer",
         )
+        self._rates = meter.create_counter(
+            "ecogate.rate",
+            description="Requests of limited keys: passed, refused, or uncounted while the store is away",
+        )
         self._circuits = meter.create_counter(
             "ecogate.deployment.events", description="Ejections, returns and pauses of deployments"
         )
@@ -183,54 +130,6 @@ class Telemetry:
             unit="s",
             description="How far the budget store's clock is ahead of this machine's",
         )
-
-    @contextmanager
-    def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
-        """The server span of a request; a `traceparent` among `headers` (lower case) is honoured."""
-        parent = _propagator.extract(headers)
-        with self.tracer.start_as_current_span(
-            f"POST {route}",
-            context=parent,
-            kind=SpanKind.SERVER,
-            attributes={HTTP_METHOD: "POST", HTTP_ROUTE: route, REQUEST_ID: request_id},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            yield span
-
-    @contextmanager
-    def span(
-        self, name: str, attributes: Mapping[str, Any] | None = None, *, client: bool = False
-    ) -> Iterator[Span]:
-        """A child of the current span; attributes that are `None` are left out."""
-        known = {key: value for key, value in (attributes or {}).items() if value is not None}
-        with self.tracer.start_as_current_span(
-            name,
-            kind=SpanKind.CLIENT if client else SpanKind.INTERNAL,
-            attributes=known,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            yield span
-
-    @staticmethod
-    def trace_headers(context: Context | None = None) -> dict[str, str]:
-        """`traceparent` and `tracestate` of the current span, to send upstream."""
-        carrier: dict[str, str] = {}
-        _propagator.inject(carrier, context=context)
-        return carrier
-
-    @staticmethod
-    def finish_request(
-        span: Span, *, status: int, attributes: Mapping[str, Any] | None = None, error: str | None = None
-    ) -> None:
-        """Closes a server span's story: its status, what was decided, what it cost."""
-        span.set_attribute(HTTP_STATUS, status)
-        span.set_attributes({key: value for key, value in (attributes or {}).items() if value is not None})
-        if error is not None:
-            span.set_attribute(ERROR_TYPE, error)
-        if status >= SERVER_ERROR:
-            span.set_status(Status(StatusCode.ERROR))
 
     def answered(self, *, route: str, model: str, outcome: str, status: int, duration_s: float) -> None:
         """Counts a request. `model` is a configured name or `other`, `outcome` a word of ours."""
@@ -284,6 +183,10 @@ class Telemetry:
         """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""
         self._leases.add(1, {"outcome": outcome})
 
+    def rate(self, outcome: str) -> None:
+        """Counts a request of a key whose requests are limited: `passed`, `refused` or `uncounted`."""
+        self._rates.add(1, {"outcome": outcome})
+
     def circuit(self, *, deployment: str, happened: str, why: str) -> None:
         """Counts what happened to a deployment's circuit: both words are of closed sets."""
         self._circuits.add(1, {"deployment": deployment, "event": happened, "why": why or "none"})
@@ -312,58 +215,7 @@ class Telemetry:
 
     def prometheus(self) -> bytes:
         """The metrics of this process in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)
 
     def shutdown(self) -> None:
-        self.tracer_provider.shutdown()
-        self.meter_provider.shutdown()
-
-
-def footprint_attributes(footprint: Footprint, *, basis: str) -> dict[str, Any]:
-    """The attributes by which a span tells a footprint, central estimates with their bands."""
-    attributes: dict[str, Any] = {
-        METHOD: footprint.method,
-        FACTOR_SET: footprint.factor_set,
-        BASIS: basis,
-        IMAGES: footprint.images,
-    }
-    quantities = {ENERGY: footprint.energy_wh, WATER: footprint.water_ml, CARBON: footprint.carbon_g}
-    for name, quantity in quantities.items():
-        attributes |= {name: quantity.central, f"{name}.low": quantity.low, f"{name}.high": quantity.high}
-    return attributes
-
-
-def failed(span: Span, error_type: str) -> None:
-    """Marks a span as failed by a name from a closed set."""
-    span.set_attribute(ERROR_TYPE, error_type)
-    span.set_status(Status(StatusCode.ERROR))
-
-
-def current_trace_id() -> str | None:
-    """The trace id of the current span in hex, where there is one."""
-    span_context = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(span_context.trace_id) if span_context.is_valid else None
-
-
-def start(*, otlp_endpoint: str | None, exporter: SpanExporter | None = None) -> Telemetry:
-    """Telemetry for this process; spans leave only when an OTLP endpoint (or an exporter) is given."""
-    resource = Resource.create({"service.name": "ecogate", "service.version": __version__})
-    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    if exporter is None and otlp_endpoint is not None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-
-        exporter = OTLPSpanExporter()
-    if exporter is not None:
-        # Small batches: a large one stalls the event loop for milliseconds when it is encoded.
-        tracer_provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=64))
-    registry = CollectorRegistry()
-    reader = PrometheusMetricReader(registry=registry, scope_info_enabled=False)
-    meter_provider = MeterProvider(
-        resource=resource,
-        metric_readers=[reader],
-        shutdown_on_exit=False,
-        views=[
-            View(instrument_name="*.duration", aggregation=ExplicitBucketHistogramAggregation(SECONDS)),
-        ],
-    )
-    return Telemetry(tracer_provider, meter_provider, registry)
+        self._provider.shutdown()

@@ -1,0 +1,123 @@
+"""What refusals name instead: other models, too, each admitted when it is sent as it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.lifecycle.test_ladder_reroute import (
+    ASK,
+    BIG,
+    ECO,
+    LIGHTER,
+    REROUTE,
+    VETO,
+    energy_at,
+    place,
+    places,
+    room_for_eco,
+)
+from tests.running import GENERATIONS, Gateway, budget
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.lifecycle.test_ladder_reroute import Places
+
+__all__ = ["places"]
+
+SMALLER = {"downgrade": [{"size": "256x256"}]}
+LEANER = place(
+    "flux-leaner", "SE", model="leaner", upstream_model=LIGHTER, hardware=BIG["hardware"] | {"pue": 1.0}
+)
+
+
+async def refused(gateway: Gateway, ask: dict[str, Any], **member: Any) -> list[dict[str, Any]]:
+    answer = await (await gateway.member(**member)).post(GENERATIONS, json=ask, headers=VETO)
+    assert answer.status_code == 402, answer.text
+    return list(answer.json()["error"]["eco"]["alternatives"])
+
+
+async def admitted(
+    gateway: Gateway, ask: dict[str, Any], found: list[dict[str, Any]]
+) -> list[httpx.Response]:
+    """Each of them, sent by a team that has used nothing and wants no change made."""
+    sent = []
+    for number, one in enumerate(found):
+        client = await gateway.member(team=f"team-{number}")
+        sent.append(await client.post(GENERATIONS, json=ask | one["set"], headers=VETO))
+    return sent
+
+
+async def test_the_model_of_a_named_deployment_is_an_alternative_that_is_admitted(places: Places) -> None:
+    team = budget(limits=await room_for_eco(places), on_exceed=REROUTE)
+    async with places(BIG, ECO, budgets=[team]) as gateway:
+        found = await refused(gateway, ASK)
+        sent = await admitted(gateway, ASK, found)
+
+    assert {"model": "flux-lite"} in [one["set"] for one in found]
+    assert [answer.status_code for answer in sent] == [200] * len(found)
+    assert [answer.headers["ecogate-decision"] for answer in sent] == ["allow"] * len(found)
+    for answer, one in zip(sent, found, strict=True):
+        assert float(answer.headers["ecogate-energy-wh"]) <= one["requested"]["energy_wh"] * 1.001
+
+
+async def test_of_models_that_no_policy_names_the_heaviest_lighter_one_with_room_is_listed(
+    places: Places,
+) -> None:
+    lite, leaner = await energy_at(places, ECO, "flux-lite"), await energy_at(places, LEANER, "leaner")
+    assert leaner * 1.05 < lite < await energy_at(places, BIG)
+    listed: list[Any] = []
+    for room in (lite, leaner):
+        team = budget(f"room-{len(listed)}", limits={"energy": f"{room * 1.01:.6f} Wh"})
+        async with places(BIG, LEANER, ECO, budgets=[team]) as gateway:
+            found = await refused(gateway, ASK)
+            sent = await admitted(gateway, ASK, found)
+        assert {answer.status_code for answer in sent} == {200}
+        listed.append([one["set"]["model"] for one in found if "model" in one["set"]])
+
+    assert listed == [["flux-lite"], ["leaner"]]
+
+
+async def test_a_model_with_a_budget_of_its_own_is_listed_only_while_it_has_room(places: Places) -> None:
+    spent = budget(per=["team", "model"], limits={"images": 1}, on_exceed=REROUTE)
+    async with places(BIG, ECO, budgets=[spent]) as gateway:
+        client = await gateway.member()
+        assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
+        before = await refused(gateway, ASK)
+        taken = await client.post(GENERATIONS, json=ASK | before[0]["set"])
+        after = await refused(gateway, ASK)
+
+    assert [one["set"] for one in before] == [{"model": "flux-lite"}]
+    assert (taken.status_code, taken.headers["ecogate-deployment"]) == (200, "flux-eco")
+    assert after == []
+
+
+async def test_where_nothing_helps_alone_the_named_model_with_several_changes_is_listed(
+    places: Places,
+) -> None:
+    """There is room for a small picture of the named model, and for nothing of the model that was asked."""
+    small: dict[str, Any] = {"size": "256x256", "steps": 10}
+    room = await energy_at(places, ECO, "flux-lite", **small)
+    assert room * 1.05 < await energy_at(places, BIG, **small)
+    team = budget(limits={"energy": f"{room * 1.01:.6f} Wh"}, on_exceed=[{"downgrade": [small]}, *REROUTE])
+    async with places(BIG, ECO, budgets=[team]) as gateway:
+        found = await refused(gateway, ASK)
+        sent = await admitted(gateway, ASK, found)
+
+    assert [one["set"] for one in found] == [{"model": "flux-lite", **small}]
+    assert [answer.status_code for answer in sent] == [200]
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["outside", "inside"])
+async def test_a_model_where_residency_does_not_let_a_request_go_is_not_listed(
+    places: Places, *, outside: bool
+) -> None:
+    location = {"provider": "self", "zone": "US-CAL-CISO" if outside else "FR", "pin": "region"}
+    team = budget(limits=await room_for_eco(places), on_exceed=REROUTE)
+    eco = {**ECO, "location": location}
+    async with places(BIG, eco, budgets=[team], routing={"residency": ["eu"]}) as gateway:
+        found = await refused(gateway, ASK)
+
+    assert ({"model": "flux-lite"} in [one["set"] for one in found]) is not outside

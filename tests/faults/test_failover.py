@@ -153,6 +153,7 @@ async def test_f6_what_a_gateway_took_with_it_is_told_and_is_all_that_is_lost(tm
             finally:
                 await database.close()
             metrics = (await living.get("/metrics")).text
+            told_by_health = (await living.get("/readyz")).json()["store"]["ledger_recovery"]
 
         recovery = msgspec.json.decode(text, type=Recovery)
         assert found.differences == ()
@@ -162,3 +163,4 @@ async def test_f6_what_a_gateway_took_with_it_is_told_and_is_all_that_is_lost(tm
         assert recovery.before.split("-")[1] != recovery.after.split("-")[1]
         assert recovery.adopted + recovery.restored + recovery.resent > 0
         assert 'ecogate_ledger_unexplained_amounts_total{dimension="images"} 8.0' in metrics
+        assert told_by_health["unexplained_holds"] == told_by_health["unexplained"]["images"] == 8

@@ -358,7 +358,14 @@ async def test_f5_a_promoted_replica_gets_back_what_it_lacks(tmp_path: Path) -> 
         assert set(tally.statuses) <= {200, 503}
         assert tally.count(200) >= 15
         await assert_exact(replica.redis, tmp_path / "data", list(gateway.standins.values()))
-        assert (await gateway.admin.get("/readyz")).status_code == 200
+
+        async def told() -> bool:
+            return (await gateway.admin.get("/readyz")).json()["store"]["ledger_recovery"] is not None
+
+        await until(told)
+        health = await gateway.admin.get("/readyz")
+        assert health.status_code == 200
+        assert health.json()["store"]["ledger_recovery"]["unexplained_holds"] == 0
 
 
 async def is_replica(redis: Redis) -> bool:

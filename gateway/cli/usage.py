@@ -35,16 +35,17 @@ def usage(
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        _table(answer["data"])
+        _table(answer["data"], hourly=window == "hour")
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]], *, hourly: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     groups = list(rows[0]["group"]) if rows else []
-    table = Table("start", *groups, *NUMBERS)
+    table = Table("start", *groups, *NUMBERS.values())
     for row in rows:
         numbers = ["unknown" if row[name] is None else f"{row[name]:,.6g}" for name in NUMBERS]
-        table.add_row(row["start"], *(row["group"][name] or "(none)" for name in groups), *numbers)
+        start = row["start"] if hourly else row["start"][: len("2026-12-31")]
+        table.add_row(start, *(row["group"][name] or "(none)" for name in groups), *numbers)
     Console().print(table)

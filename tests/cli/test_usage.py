@@ -32,7 +32,7 @@ async def test_usage_is_shown_as_a_table_and_as_json(tmp_path: Path, redis_url: 
         (row,) = json.loads(shown.stdout)["data"]
         assert row["group"] == {"team": "design", "zone": "SE"}
         assert (row["requests"], row["images"]) == (1, 2)
-        for text in ("design", "SE", "Wh", f"{row['energy_wh']:,.6g}", row["start"][:10]):
+        for text in ("design", "SE", "Wh", f"{row['energy_wh']:,.4g}", row["start"][:10]):
             assert text in table.stdout
         assert "…" not in table.stdout
 

@@ -35,7 +35,7 @@ async def test_a_hundred_parallel_requests_bring_one_message_per_threshold(
     async with (
         receiving() as receiver,
         gateway_running(
-            tmp_path, redis_url, budgets=[alerting(receiver.url)], store_timeout_ms=30_000
+            tmp_path, redis_url, budgets=[alerting(receiver.url)], store_timeout_ms=10_000
         ) as gateway,
     ):
         client = await gateway.member()

@@ -19,6 +19,7 @@
         ├── NotFound              404: unknown URL, model or record
         ├── BudgetExceeded        402, or 429 while other requests hold the room
         ├── Repeated              409: the idempotency key belongs to an earlier request
+        ├── RateLimited           429: the key has sent its requests of the minute
         ├── Unavailable           503: the budget store, or no deployment can take the request
         └── UpstreamAnswered      what an image service said, or 502/504 when it said nothing
 
@@ -222,6 +223,15 @@ class Repeated(ApiError):
 
     status: int = 409
     type: str = "idempotency_error"
+
+
+@dataclass(eq=False)
+class RateLimited(ApiError):
+    """The key has sent as many requests as it may in a minute; this one was neither read nor charged."""
+
+    status: int = 429
+    type: str = "requests"
+    code: str | None = "rate_limit_exceeded"
 
 
 @dataclass(eq=False)

@@ -22,6 +22,8 @@ from gateway.budgets.alerts import AlertQueue
 from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.raises import RaiseBook
+from gateway.budgets.rates import Rates
+from gateway.budgets.witness import recovery_facts
 from gateway.configuration import read_configuration
 from gateway.errors import LedgerUnavailable
 from gateway.identity.keys import pepper
@@ -141,6 +143,9 @@ class Running:
                 max_answer_bytes_per_image=settings.max_answer_bytes_per_image,
                 max_edit_json_bytes=settings.max_edit_json_bytes,
                 repeats=Repeats(secret),
+                rates=Rates(
+                    redis, settings.store_timeout_ms, settings.requests_per_minute, telemetry.metrics.rate
+                ),
                 leases=Leases(redis, Fleet(), telemetry.metrics, settings.store_timeout_ms),
                 stream_heartbeat_s=settings.stream_heartbeat_s or None,
                 grid=Grid(),
@@ -162,7 +167,7 @@ class Running:
                         "database": database.ping,
                         "background": self._background.check,
                     },
-                    lambda: {**self._facts(), "store": _store_facts(watch)},
+                    lambda: {**self._facts(), "store": _store_facts(watch, settlements)},
                 ),
                 "telemetry": telemetry,
                 "usage": UsageQueries(database),
@@ -233,9 +238,10 @@ class Running:
         }
 
 
-def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+def _store_facts(watch: ServerWatch, settlements: Settlements) -> dict[str, Any]:
     offset_s = watch.clock_offset_s
     return {
         "clock_offset_s": None if offset_s is None else round(offset_s, 3),
         "clock_alarm": watch.clock_alarm,
+        "ledger_recovery": recovery_facts(settlements.recovered.values()),
     }

@@ -17,6 +17,7 @@ PLACEHOLDERS = re.compile(
     re.IGNORECASE,
 )
 ADMIN_KEY_CHARACTERS = 32
+MOST_PER_MINUTE = 60_000
 
 
 class Settings(BaseSettings):
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
         default=0.0,
         ge=0,
         description="Seconds without an event after which a stream gets a comment; 0: never",
+    )
+    requests_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_PER_MINUTE,
+        description="Most requests of a key that has no limit of its own",
     )
     drain_s: float = Field(default=130.0, ge=0, description="How long SIGTERM waits for requests in flight")
     max_json_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest generations body")

@@ -11,6 +11,7 @@ from pathlib import Path
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
     "lifecycle/test_serve": "story failures dry_run account attempts delivery",
+    "cli/test_usage": "asking",
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
@@ -55,6 +56,7 @@ THROUGH = {
 WHOLE = {
     "test_app": "running settings",
     "contract/test_framing": "cli/connection",
+    "contract/test_rate_limits": "api/rate_limits",
     "simulation/test_simulate": "routing/signal_file",
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",

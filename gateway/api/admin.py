@@ -24,13 +24,17 @@ LARGEST_BODY_BYTES = 16_384
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True):
-    """Whom a key speaks for. `org` is the caller's own where it is left out."""
+    """Whom a key speaks for. `org` is the caller's own where it is left out.
+
+    `requests_per_minute` replaces the setting of that name for this key; 0: any number.
+    """
 
     org: str | None = None
     team: str | None = None
     user: str | None = None
     labels: dict[str, str] = {}
     role: Role = Role.MEMBER
+    requests_per_minute: int | None = None
 
 
 class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -43,6 +47,7 @@ class KeyAnswer(msgspec.Struct, omit_defaults=True, kw_only=True):
     team: str | None = None
     user: str | None = None
     labels: dict[str, str] = {}
+    requests_per_minute: int | None = None
     revoked_at: str | None = None
 
 
@@ -80,7 +85,14 @@ async def create_key(
         raise NotAllowed("You may issue keys for your own org only.", param="org")
     if not outranks(administrator, data.role):
         raise NotAllowed("You may not issue a key with a role above your own.", param="role")
-    issued = await keys.create(org=org, team=data.team, user=data.user, labels=data.labels, role=data.role)
+    issued = await keys.create(
+        org=org,
+        team=data.team,
+        user=data.user,
+        labels=data.labels,
+        role=data.role,
+        requests_per_minute=data.requests_per_minute,
+    )
     return issued_key_answer(issued)
 
 
@@ -150,6 +162,7 @@ def _key_fields(entry: KeyEntry) -> dict[str, Any]:
         "user": subject.user,
         "labels": subject.labels,
         "role": subject.role.value,
+        "requests_per_minute": subject.requests_per_minute,
         "created_at": rfc3339(entry.created_at_ms),
         "revoked_at": None if entry.revoked_at_ms is None else rfc3339(entry.revoked_at_ms),
     }

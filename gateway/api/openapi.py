@@ -31,6 +31,7 @@ from litestar.openapi.spec import (
 from gateway import __version__
 from gateway.api.options import ALLOW_DOWNGRADE, DEADLINE, IDEMPOTENCY_KEY, INCLUDE, LONGEST_S
 from gateway.api.pages import DocumentationPage, documentation_router
+from gateway.api.rate_limits import LIMIT_HEADERS
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
 from gateway.api.schemas import (
     EDIT,
@@ -90,6 +91,7 @@ OPTIONS = {
 }
 REQUEST_ID = "Id of this request and, for images, of its record at `/eco/v1/requests/{id}`"
 JSON = "application/json"
+LIMITED = "429"
 
 
 class OpenAIError(msgspec.Struct):
@@ -126,7 +128,7 @@ MEANINGS = {
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is of another type",
-    429: "Requests in flight hold the room that is left, or the image service is rate limited",
+    429: "Requests in flight hold the room that is left, or the key or the image service is rate limited",
     502: "The image service failed",
     503: "A store that this needs, or every image service, is unavailable; nothing was charged",
     504: "The image service did not answer in time; charged as estimated",
@@ -163,7 +165,7 @@ class ImagesOperation(GenerationOperation):
                 OpenAPIType.NUMBER if name.startswith(QUANTITIES) else OpenAPIType.STRING,
                 required=name in ALWAYS,
             )
-            for name, meaning in HEADERS.items()
+            for name, meaning in (HEADERS | LIMIT_HEADERS).items()
         }
         refused = OpenAPIResponse(
             description="What the image service itself refused, under its own status; nothing was charged",
@@ -281,6 +283,7 @@ def complete(description: OpenAPI) -> None:
             if status.startswith("2"):
                 answer.description = "Success"
             names = ["x-request-id", *([] if status.startswith("2") else ERROR_HEADERS)]
+            names += LIMIT_HEADERS if status == LIMITED else ()
             headers = {name: Reference(f"#/components/headers/{name}") for name in names}
             answer.headers = {**headers, **(answer.headers or {})}
             if answer.description in MEANINGS.values():
@@ -290,7 +293,7 @@ def complete(description: OpenAPI) -> None:
     components.responses = dict(sorted(shared.items()))
     components.headers = {
         "x-request-id": _header(REQUEST_ID, required=True),
-        **{name: _header(meaning) for name, meaning in ERROR_HEADERS.items()},
+        **{name: _header(meaning) for name, meaning in (ERROR_HEADERS | LIMIT_HEADERS).items()},
     }
 
 

@@ -9,10 +9,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.images.strict_json import plain_name
-from gateway.upstreams.answers import UpstreamAnswer
+from gateway.upstreams.answers import ANSWER_HEADER_PREFIX, UpstreamAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from litestar.types import ASGIApp, HTTPResponseStartEvent, Receive, Scope, Send
 
@@ -61,12 +61,13 @@ def shown(value: float) -> str:
     return f"{value:.6g}"
 
 
-def answer_app(served: Served) -> ASGIApp:
-    """What sends a served answer."""
+def answer_app(served: Served, limits: Mapping[str, str]) -> ASGIApp:
+    """What sends a served answer; `limits` say how the caller's key stands."""
+    headers = [*served_headers(served, limits)]
     if served.relay is not None:
-        return StreamAnswer(served, served.relay)
+        return StreamAnswer(served.answer.status, headers, served.relay)
     assert isinstance(served.answer, UpstreamAnswer), "what is no stream was spooled"  # noqa: S101
-    return ImageAnswer(served, served.answer)
+    return ImageAnswer(headers, served.answer, served.member)
 
 
 class ImageAnswer:
@@ -75,17 +76,18 @@ class ImageAnswer:
     When the client asked for the footprint, the JSON object gets one more member.
     """
 
-    def __init__(self, served: Served, answer: UpstreamAnswer) -> None:
-        self._served = served
+    def __init__(self, headers: list[tuple[str, str]], answer: UpstreamAnswer, member: bytes | None) -> None:
+        self._headers = headers
         self._answer = answer
+        self._member = member
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         answer = self._answer
-        member = self._served.member if answer.media_type.endswith("json") else None
+        member = self._member if answer.media_type.endswith("json") else None
         try:
             until = _closing_brace(answer) if member is not None else answer.length
             length = answer.length + len(member or b"")
-            headers = [*served_headers(self._served), ("content-length", str(length))]
+            headers = [*self._headers, ("content-length", str(length))]
             await send(_start(answer.status, headers))
             answer.body.seek(0)
             while chunk := answer.body.read(min(CHUNK_BYTES, until - answer.body.tell())):
@@ -102,16 +104,17 @@ class StreamAnswer:
     A stream that may not end cleanly is left without its end, so that the server breaks the connection.
     """
 
-    def __init__(self, served: Served, relay: Relay) -> None:
-        self._served = served
+    def __init__(self, status: int, headers: list[tuple[str, str]], relay: Relay) -> None:
+        self._status = status
+        self._headers = headers
         self._relay = relay
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         relay = self._relay
         watcher = asyncio.ensure_future(_watch(receive, relay.gone))
-        headers = [*served_headers(self._served), *STREAM_HEADERS]
+        headers = [*self._headers, *STREAM_HEADERS]
         try:
-            await send(_start(self._served.answer.status, headers))
+            await send(_start(self._status, headers))
             async for piece in relay.pieces():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             if relay.complete:
@@ -139,10 +142,11 @@ def _closing_brace(answer: UpstreamAnswer) -> int:
     return position + answer.body.read().rindex(b"}")
 
 
-def served_headers(served: Served) -> Iterator[tuple[str, str]]:
+def served_headers(served: Served, limits: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The service's headers that may pass, and ours."""
     answer = served.answer
-    yield from answer.headers
+    yield from answer.headers if not limits else _without_limits(answer.headers)
+    yield from limits.items()
     if served.footprint is not None:
         yield from footprint_headers(served.footprint)
         yield "ecogate-basis", served.basis
@@ -162,6 +166,11 @@ def served_headers(served: Served) -> Iterator[tuple[str, str]]:
         yield "ecogate-dropped-params", ", ".join(dropped)
     if answer.request_id is not None:
         yield "ecogate-upstream-request-id", answer.request_id
+
+
+def _without_limits(headers: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """A service's own limits are those of all who use its deployment, and one name cannot mean both."""
+    return ((name, value) for name, value in headers if not name.startswith(ANSWER_HEADER_PREFIX))
 
 
 def footprint_headers(footprint: Footprint) -> Iterator[tuple[str, str]]:

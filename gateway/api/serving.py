@@ -21,13 +21,14 @@ from gateway.api.options import (
     retry_count,
     wants_footprint,
 )
+from gateway.api.rate_limits import limit_headers, refused
 from gateway.api.responses import answer_app
 from gateway.errors import ApiError, BudgetExceeded
 from gateway.lifecycle.ask import Ask, ClientGone
 from gateway.telemetry import names, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from litestar import Request
     from litestar.types import ASGIApp
@@ -46,14 +47,26 @@ async def answered(
     images: Images,
     *,
     route: str,
-    reading: Awaitable[ImageRequest],
+    reading: Coroutine[Any, Any, ImageRequest],
 ) -> ASGIApp:
-    """The answer to what `reading` will have read. Raises `ApiError`; `route` names the server span."""
+    """The answer to what `reading` will have read, if the key may send it now.
+
+    Raises `ApiError`; `route` names the server span.
+    """
     request_id: str = request.scope["state"][STATE_KEY]
     headers = {name.lower(): value for name, value in request.headers.items()}
     finish = images.telemetry.tracing.finish_request
+    limits: Mapping[str, str] = {}
     with images.telemetry.tracing.request_span(route, headers, request_id=request_id) as span:
         try:
+            try:
+                standing = await images.rates.take(subject)
+                limits = limit_headers(standing)
+                if standing is not None and standing.wait_ms:
+                    raise refused(standing)
+            except BaseException:
+                reading.close()
+                raise
             asked = await reading
             try:
                 key, tries = (
@@ -79,12 +92,13 @@ async def answered(
         except ApiError as error:
             decision = {names.DECISION: "deny" if isinstance(error, BudgetExceeded) else None}
             finish(span, status=error.status, attributes=decision, error=type(error).__name__)
+            error.headers = {**limits, **error.headers}
             raise
         except ClientGone:
             finish(span, status=CLIENT_CLOSED, error="client_gone")
             raise HTTPException(status_code=CLIENT_CLOSED, detail="The client closed the request.") from None
         finish(span, status=served.answer.status, attributes=_outcome(served))
-        return answer_app(served)
+        return answer_app(served, limits)
 
 
 def _outcome(served: Served) -> dict[str, Any]:

@@ -33,6 +33,10 @@ def create(
         str, typer.Option(help="platform_admin, org_admin, team_admin, member or service")
     ] = "member",
     label: Annotated[list[str] | None, typer.Option(help="name=value, repeatable")] = None,
+    requests_per_minute: Annotated[
+        int | None,
+        typer.Option(help="Limit of this key in place of ECOGATE_REQUESTS_PER_MINUTE; 0: none"),
+    ] = None,
     data_dir: DataDir = Path("data"),
     as_json: AsJson = False,
 ) -> None:
@@ -44,8 +48,16 @@ def create(
     labels = dict(_label(text) for text in label or [])
 
     async def issue(registry: KeyRegistry) -> dict[str, Any]:
-        issued = await registry.create(org=org, team=team, user=user, labels=labels, role=Role(role))
-        return {"id": issued.id, "key": issued.key, "org": org, "team": team, "user": user, "role": role}
+        issued = await registry.create(
+            org=org,
+            team=team,
+            user=user,
+            labels=labels,
+            role=Role(role),
+            requests_per_minute=requests_per_minute,
+        )
+        who = {"org": org, "team": team, "user": user, "role": role}
+        return {"id": issued.id, "key": issued.key, **who, "requests_per_minute": requests_per_minute}
 
     made = _with_registry(data_dir, issue)
     typer.echo(json.dumps(made | {"labels": labels}) if as_json else made["key"])
@@ -128,6 +140,7 @@ def _row(entry: KeyEntry) -> dict[str, Any]:
         "user": subject.user,
         "labels": subject.labels,
         "role": subject.role.value,
+        "requests_per_minute": subject.requests_per_minute,
         "created_at": _time(entry.created_at_ms),
         "revoked_at": _time(entry.revoked_at_ms) if entry.revoked_at_ms is not None else None,
     }

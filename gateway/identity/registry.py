@@ -18,6 +18,7 @@ from gateway.errors import InvalidRequest, NotAuthenticated, StoreError, Unavail
 from gateway.identity.keys import digest, mint, mint_id, pepper_id, well_formed
 from gateway.identity.names import NAME, checked_labels, checked_name
 from gateway.identity.subject import Role, Subject
+from gateway.settings import MOST_PER_MINUTE
 from gateway.store.tables import api_keys
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ class KeyRegistry:
         user: str | None = None,
         labels: Mapping[str, str] | None = None,
         role: Role = Role.MEMBER,
+        requests_per_minute: int | None = None,
     ) -> IssuedKey:
-        """Issue a key. Raises `InvalidRequest` for a bad name, or a team admin without a team."""
+        """Issue a key. Raises `InvalidRequest` for a bad name or rate, or a team admin without a team."""
         subject = Subject(
             org=checked_name(org, param="org"),
             team=None if team is None else checked_name(team, param="team"),
@@ -115,6 +117,7 @@ class KeyRegistry:
             labels=checked_labels(labels or {}),
             role=role,
             key=mint_id(),
+            requests_per_minute=_checked_rate(requests_per_minute),
         )
         if role is Role.TEAM_ADMIN and team is None:
             raise InvalidRequest("a team admin needs a team", code="missing_team", param="team")
@@ -130,6 +133,7 @@ class KeyRegistry:
             "labels": subject.labels,
             "role": role.value,
             "created_at_ms": now_ms,
+            "requests_per_minute": subject.requests_per_minute,
         }
         async with self._database.writing() as connection:
             await connection.execute(api_keys.insert().values(row))
@@ -199,12 +203,28 @@ class KeyRegistry:
         return subject
 
 
+def _checked_rate(per_minute: int | None) -> int | None:
+    if per_minute is not None and not 0 <= per_minute <= MOST_PER_MINUTE:
+        raise InvalidRequest(
+            f"requests_per_minute must be between 0 (no limit) and {MOST_PER_MINUTE}",
+            code="invalid_value",
+            param="requests_per_minute",
+        )
+    return per_minute
+
+
 def _refused() -> NotAuthenticated:
     return NotAuthenticated(REFUSED, headers=dict(CHALLENGE))
 
 
 def _entry(row: Row[Any]) -> KeyEntry:
     subject = Subject(
-        org=row.org, key=row.id, role=Role(row.role), team=row.team, user=row.user, labels=dict(row.labels)
+        org=row.org,
+        key=row.id,
+        role=Role(row.role),
+        team=row.team,
+        user=row.user,
+        labels=dict(row.labels),
+        requests_per_minute=row.requests_per_minute,
     )
     return KeyEntry(subject=subject, created_at_ms=row.created_at_ms, revoked_at_ms=row.revoked_at_ms)

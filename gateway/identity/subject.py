@@ -21,7 +21,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The holder of a key. `key` is the key's public id, never the secret."""
+    """The holder of a key. `key` is the key's public id, never the secret.
+
+    `requests_per_minute` is the key's own limit, 0 for none; None where that of all keys holds.
+    """
 
     org: str
     key: str
@@ -29,3 +32,4 @@ class Subject:
     team: str | None = None
     user: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    requests_per_minute: int | None = None

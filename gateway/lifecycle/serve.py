@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.budgets.ledger import Ledger
+    from gateway.budgets.rates import Rates
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
@@ -73,6 +74,7 @@ class Images:
     max_answer_bytes_per_image: int
     max_edit_json_bytes: int
     repeats: Repeats
+    rates: Rates
     leases: Leases
     stream_heartbeat_s: float | None = None
     retries: RetryBudget = field(default_factory=RetryBudget)

@@ -46,6 +46,11 @@ def alerts_key(org: str) -> str:
     return org_key(org, "alerts")
 
 
+def alerted_key(org: str) -> str:
+    """What was alerted of rolling windows, by the time until which it is not alerted again."""
+    return org_key(org, "alerted")
+
+
 def refusals_key(org: str) -> str:
     """The stream of requests that a budget refused."""
     return org_key(org, "refusals")

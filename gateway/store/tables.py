@@ -45,6 +45,7 @@ api_keys = Table(
     Column("role", String(16), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
+    Column("requests_per_minute", Integer),
     Index(None, "org", "created_at_ms"),
 )
 

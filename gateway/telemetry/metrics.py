@@ -92,6 +92,10 @@ class Metrics:
             "ecogate.leases",
             description="Slots asked for: taken, busy, or unshared while the store does not answer",
         )
+        self._rates = meter.create_counter(
+            "ecogate.rate",
+            description="Requests of limited keys: passed, refused, or uncounted while the store is away",
+        )
         self._circuits = meter.create_counter(
             "ecogate.deployment.events", description="Ejections, returns and pauses of deployments"
         )
@@ -178,6 +182,10 @@ class Metrics:
     def lease(self, *, outcome: str) -> None:
         """Counts a slot that was asked for: `taken`, `busy`, or `unshared`: given by this process alone."""
         self._leases.add(1, {"outcome": outcome})
+
+    def rate(self, outcome: str) -> None:
+        """Counts a request of a key whose requests are limited: `passed`, `refused` or `uncounted`."""
+        self._rates.add(1, {"outcome": outcome})
 
     def circuit(self, *, deployment: str, happened: str, why: str) -> None:
         """Counts what happened to a deployment's circuit: both words are of closed sets."""

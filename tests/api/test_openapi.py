@@ -10,6 +10,7 @@ import schemathesis
 import yaml
 from openapi_spec_validator import validate
 
+from gateway.api.rate_limits import LIMIT_HEADERS
 from gateway.api.responses import ALWAYS, HEADERS
 from gateway.app import describe
 from gateway.budgets.amounts import Dimension
@@ -74,9 +75,13 @@ def test_operation_ids_and_summaries_are_unique() -> None:
 
 
 def test_every_shared_error_has_openais_shape_and_the_headers_of_errors() -> None:
-    for answer in DESCRIPTION["components"]["responses"].values():
+    limits = {f"x-ratelimit-{figure}-requests" for figure in ("limit", "remaining", "reset")}
+    for name, answer in DESCRIPTION["components"]["responses"].items():
         assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
-        assert set(answer["headers"]) == {"x-request-id", "retry-after", "x-should-retry"}
+        assert set(answer["headers"]) == {
+            *("x-request-id", "retry-after", "x-should-retry"),
+            *(limits if name == "error-429" else ()),
+        }
 
 
 async def test_an_answer_with_images_has_the_described_headers_and_no_others(gateway: Gateway) -> None:
@@ -89,7 +94,7 @@ async def test_an_answer_with_images_has_the_described_headers_and_no_others(gat
     ours = {name for name in answer.headers if name.startswith("ecogate-")}
     assert ALWAYS | {"ecogate-zone", "ecogate-budget-remaining"} <= ours <= set(HEADERS)
     described = DESCRIPTION["paths"][GENERATIONS]["post"]["responses"]["200"]["headers"]
-    assert set(described) == {"x-request-id", *HEADERS}
+    assert set(described) == {"x-request-id", *HEADERS, *LIMIT_HEADERS}
 
 
 async def test_what_the_gateway_answers_is_what_it_describes(gateway: Gateway) -> None:

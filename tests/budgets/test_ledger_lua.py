@@ -76,7 +76,7 @@ def test_the_header_opens_with_the_verb_and_states_answers_and_invariant(verb: s
 def test_only_what_takes_room_is_refused_by_a_full_store(verb: str) -> None:
     flags, _, _ = parts(verb)
 
-    expected = dict.fromkeys(("reserve", "refuse", "begin"), "#!lua")
+    expected = dict.fromkeys(("reserve", "refuse", "begin", "rate"), "#!lua")
     expected |= dict.fromkeys(("balance", "recall"), "#!lua flags=no-writes")
     assert flags == ("#!lua flags=allow-oom" if verb in MUST_WORK_WHEN_FULL else expected[verb])
 

@@ -10,7 +10,9 @@ import pytest
 from gateway.budgets.audit import audit
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
+from gateway.budgets.rates import Rates
 from gateway.errors import LedgerUnavailable
+from gateway.identity.subject import Role, Subject
 from gateway.routing.latency import Latencies, LatencyShare
 from gateway.store.connection import check_server, connect
 from gateway.store.sql import open_database
@@ -55,6 +57,11 @@ async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> N
 
             assert (verdicts.count(Held), verdicts.count(Denied)) == (3 * len(ORGS), 2 * len(ORGS))
             assert {await node.dbsize() > 0 for node in nodes} == {True}
+            noted: list[str] = []
+            limits = Rates(redis, 5000, 2, noted.append)
+            asked = [Subject(org=org, key="key_1", role=Role.MEMBER) for org in ORGS for _ in range(3)]
+            standings = await asyncio.gather(*map(limits.take, asked))
+            assert sorted(one.wait_ms > 0 for one in standings if one) == [False] * 24 + [True] * 12
             assert await ledger.expiry.due() == 0
             consumer = JournalConsumer(redis, database)
             assert await consumer.drain_once() == 3 * len(ORGS)

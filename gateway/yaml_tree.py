@@ -169,12 +169,11 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             self.report(event, f"aliases are not allowed (*{event.anchor}): write the value out")
             return Node(line, column, None)
-        if event.anchor is not None:  # type: ignore[attr-defined]
-            self.report(
-                event, f"anchors are not allowed (&{event.anchor}): write the value out where it is used"
-            )  # type: ignore[attr-defined]
-        if event.tag is not None:  # type: ignore[attr-defined]
-            self.report(event, f"tags are not allowed ({event.tag}): text stands in quotes")  # type: ignore[attr-defined]
+        anchor, tag = event.anchor, event.tag  # type: ignore[attr-defined]
+        if anchor is not None:
+            self.report(event, f"anchors are not allowed (&{anchor}): write the value out where it is used")
+        if tag is not None:
+            self.report(event, f"tags are not allowed ({tag}): text stands in quotes")
         if isinstance(event, yaml.SequenceStartEvent):
             return Node(line, column, self.items(events, depth))
         if isinstance(event, yaml.MappingStartEvent):

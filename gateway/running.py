@@ -23,6 +23,7 @@ from gateway.budgets.editions import Editions
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.raises import RaiseBook
 from gateway.budgets.rates import Rates
+from gateway.budgets.witness import recovery_facts
 from gateway.configuration import read_configuration
 from gateway.errors import LedgerUnavailable
 from gateway.identity.keys import pepper
@@ -166,7 +167,7 @@ class Running:
                         "database": database.ping,
                         "background": self._background.check,
                     },
-                    lambda: {**self._facts(), "store": _store_facts(watch)},
+                    lambda: {**self._facts(), "store": _store_facts(watch, settlements)},
                 ),
                 "telemetry": telemetry,
                 "usage": UsageQueries(database),
@@ -237,9 +238,10 @@ class Running:
         }
 
 
-def _store_facts(watch: ServerWatch) -> dict[str, Any]:
+def _store_facts(watch: ServerWatch, settlements: Settlements) -> dict[str, Any]:
     offset_s = watch.clock_offset_s
     return {
         "clock_offset_s": None if offset_s is None else round(offset_s, 3),
         "clock_alarm": watch.clock_alarm,
+        "ledger_recovery": recovery_facts(settlements.recovered.values()),
     }

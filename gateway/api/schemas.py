@@ -315,5 +315,22 @@ READINESS = _object(
             description="How far its clock is ahead of this machine's, in seconds",
         ),
         clock_alarm=_nullable_text("A sentence when the two differ by more than 5 s"),
+        ledger_recovery=Schema(
+            one_of=[
+                _object(
+                    "What the last change of servers came to, as this process saw it, over all orgs",
+                    at=_text("When it was noticed last", format=OpenAPIFormat.DATE_TIME),
+                    orgs=_count("How many orgs changed their server or had their ledger rebuilt"),
+                    adopted=_count("Endings taken from the database"),
+                    restored=_count("Holds that this process brought back"),
+                    resent=_count("Settlements that this process sent again"),
+                    unexplained_holds=_count(
+                        "Holds that it saw and that nobody knows now; `ecogate ledger verify` names them"
+                    ),
+                    unexplained=_amounts("What those held, by central estimates"),
+                ),
+                Schema(type=OpenAPIType.NULL, description="No change since this process started"),
+            ]
+        ),
     ),
 )

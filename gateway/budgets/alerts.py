@@ -1,8 +1,8 @@
 """Alerts on their way to the owners of budgets: what happened to which counter, and the queue they wait in.
 
 The ledger's scripts queue an alert in the very step that reaches its amount, once for each bucket, dimension,
-name and limit. A gateway claims it for a while and removes it when it was delivered, so one that dies in
-between loses nothing. Refuses to know webhooks.
+name and limit; of a rolling window, once in its length. A gateway claims it for a while and removes it when
+it was delivered, so one that dies in between loses nothing. Refuses to know webhooks.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def refusals_json(rows: Sequence[Shortfall], outlives_ms: int) -> str:
                 str(1 + dimensions.index(row.dimension)),
                 REFUSALS[code_of(row)],
                 *map(str, (row.limit, row.used, row.held)),
-                *map(str, (row.counter.until(row.bucket) + outlives_ms, row.counter.trail)),
+                *map(str, (row.counter.until(row.bucket) + outlives_ms, row.counter.rolls_ms(row.bucket))),
             ]
             for row in rows
         ]

@@ -64,6 +64,17 @@ class Claims:
         self._call = call
         self._archive = archive
 
+    async def earlier(self, org: str, claim: Claim) -> Earlier | None:
+        """What became of the request that has a claim; None where a new one may have it."""
+        async with self._call("recall"):
+            hold, fingerprint = await self._redis.hmget(
+                wire.OrgKeys(org).claim(claim.name), ["hold", "fingerprint"]
+            )
+        if hold is None:
+            return None
+        earlier = await self.look(org, claim, str(hold), str(fingerprint))
+        return None if earlier.became == "free" else earlier
+
     async def look(self, org: str, claim: Claim, hold: str, fingerprint: str) -> Earlier:
         """What became of the hold that has the claim, made by a request with that fingerprint."""
         if fingerprint != claim.fingerprint:

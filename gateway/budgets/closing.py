@@ -56,7 +56,7 @@ class Closing:
                     names.open_holds,
                     journal_key(org),
                     names.meta,
-                    *(() if script is RELEASE else (names.alerts,)),
+                    *(() if script is RELEASE else (names.alerts, names.alerted)),
                     *(p.key for p in postings),
                 ]
                 tail = [wire.postings_json(postings), "1" if known else "0"] if script is SETTLE else []

@@ -70,11 +70,15 @@ class Counter:
 
     def window(self, bucket: Bucket) -> Bucket:
         """What counts while `bucket` is in force."""
-        return Bucket(bucket.start_ms - self.trail * (bucket.end_ms - bucket.start_ms), bucket.end_ms)
+        return Bucket(bucket.start_ms - self.rolls_ms(bucket), bucket.end_ms)
 
     def until(self, bucket: Bucket) -> int:
         """Until when a charge in `bucket` counts (ms)."""
-        return bucket.end_ms + self.trail * (bucket.end_ms - bucket.start_ms)
+        return bucket.end_ms + self.rolls_ms(bucket)
+
+    def rolls_ms(self, bucket: Bucket) -> int:
+        """The length of a rolling window; 0 of any other."""
+        return self.trail * (bucket.end_ms - bucket.start_ms)
 
     def marks(self) -> list[Mark]:
         """Where alerts are due: at percentages of limits, and past a limit that is not enforced."""

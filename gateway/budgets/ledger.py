@@ -237,12 +237,8 @@ class Ledger:
         await self._presence.ensure(org)
         names = wire.OrgKeys(org)
         first = refusals_to_alert(rows)
-        buckets = [
-            names.counter_key(row.counter.id, start_ms)
-            for row in first
-            for start_ms in row.counter.trailing(row.bucket)
-        ]
-        keys = [refusals_key(org), names.alerts, *buckets]
+        buckets = [names.counter(row.counter, row.bucket) for row in first]
+        keys = [refusals_key(org), names.alerts, names.alerted, *buckets]
         about = refusals_json(first, self._lifetimes.outlives_ms)
         async with self._call("refuse"):
             await _REFUSE.run(self._redis, keys, [hold_id, record, REFUSALS_KEPT, about])

@@ -1,10 +1,11 @@
-"""What the ledger would say to a request, by balances that were just read: for dry runs only.
+"""What the ledger would say to a request, by balances that were just read: for dry runs, and while it waits.
 
 The same comparison as `lua/reserve.lua`, without its atomicity, so nothing may be admitted by it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.budgets.amounts import Dimension
@@ -31,6 +32,13 @@ def first_that_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -
             return number
         shortfalls += reasons
     return shortfalls
+
+
+def ever_fits(candidates: Sequence[Charge], balances: Sequence[Balance]) -> bool:
+    """Whether a candidate would fit once all that others hold was given back."""
+    nothing = dict.fromkeys(Dimension, 0)
+    alone = [replace(balance, held=nothing) for balance in balances]
+    return isinstance(first_that_fits(candidates, alone), int)
 
 
 def missing(number: int, charge: Charge, balance: Balance) -> list[Shortfall]:

@@ -17,7 +17,7 @@ from gateway.budgets.amounts import FIGURES, MAX_REQUEST, MAX_STORED, Amounts, B
 from gateway.budgets.counter import Bucket, Counter, Shortfall
 from gateway.budgets.holds import Balance, Denied, Held, Kind, Room, Settled
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
-from gateway.store.keyspace import alerts_key, meta_key, org_key
+from gateway.store.keyspace import alerted_key, alerts_key, meta_key, org_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,10 @@ class OrgKeys:
     @property
     def alerts(self) -> str:
         return alerts_key(self.org)
+
+    @property
+    def alerted(self) -> str:
+        return alerted_key(self.org)
 
     def claim(self, name: str) -> str:
         return org_key(self.org, "i", name)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gateway.budgets.amounts import FIGURES
+from gateway.budgets.amounts import FIGURES, UNPRICED, Dimension
+from gateway.budgets.windows import moment
 from gateway.budgets.wire import OrgKeys
 from gateway.store.keyspace import journal_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from redis.asyncio import Redis
 
@@ -59,6 +60,26 @@ class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             figure: sum(one.amounts[place] for one in self.unexplained)
             for place, figure in enumerate(FIGURES)
         }
+
+
+def recovery_facts(latest: Collection[Recovery]) -> dict[str, Any] | None:
+    """What the last change of servers of each org came to, in sums without a name; None when none changed.
+
+    What is unexplained is shown in the units of answers, by the central estimates that were held.
+    """
+    if not latest:
+        return None
+    lost = {figure: sum(one.totals()[figure] for one in latest) for figure in FIGURES}
+    shown = [one for one in Dimension if one is not Dimension.COST or not lost[UNPRICED]]
+    return {
+        "at": moment(max(one.at_ms for one in latest)).isoformat(timespec="seconds"),
+        "orgs": len(latest),
+        "adopted": sum(one.adopted for one in latest),
+        "restored": sum(one.restored for one in latest),
+        "resent": sum(one.resent for one in latest),
+        "unexplained_holds": sum(len(one.unexplained) for one in latest),
+        "unexplained": {one.field: one.shown(lost[one]) for one in shown},
+    }
 
 
 @dataclass(slots=True)

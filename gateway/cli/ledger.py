@@ -13,7 +13,10 @@ from gateway.cli.configured import settings_or_exit
 
 if TYPE_CHECKING:
     from gateway.budgets.audit import Audit, Difference
+    from gateway.budgets.raise_audit import RaiseAudit
     from gateway.budgets.witness import Recovery
+
+    Found = tuple[Audit, RaiseAudit, list[Recovery]]
 
 app = typer.Typer(help="Check the budgets' counters.", no_args_is_help=True)
 
@@ -37,9 +40,9 @@ def verify(
 ) -> None:
     """Compare every counter with its journal in Redis and SQL, and with the open holds.
 
-    Also tells the last changes of servers of the store, and which holds they left unexplained. Changes
-    nothing and may run beside the gateway. Exit code 1 when any figure differs, 2 when a store does
-    not answer.
+    Raises are compared with their grants and ends in the journal. Also tells the last changes of servers of
+    the store, and which holds they left unexplained. Changes nothing and may run beside the gateway. Exit
+    code 1 when any figure or raise differs, 2 when a store does not answer.
     """
     from redis.exceptions import RedisClusterException, RedisError
 
@@ -50,22 +53,24 @@ def verify(
     except (StoreError, RedisError, RedisClusterException, OSError) as error:
         typer.echo(f"the stores cannot be compared: {error}", err=True)
         raise typer.Exit(2) from None
-    differences = [row for audit, _ in found for row in audit.differences]
+    differences = [row for audit, raises, _ in found for row in (*audit.differences, *raises.differences)]
     if as_json:
         typer.echo(json.dumps({"data": [_as_json(*each) for each in found], "exact": not differences}))
     else:
-        for audit, recoveries in found:
+        for audit, raises, recoveries in found:
             _print(audit)
+            _print_raises(raises)
             for recovery in recoveries:
                 _print_recovery(recovery)
     if differences:
         raise typer.Exit(1)
 
 
-async def _audits(org: str | None, data_dir: Path) -> list[tuple[Audit, list[Recovery]]]:
+async def _audits(org: str | None, data_dir: Path) -> list[Found]:
     import msgspec
 
     from gateway.budgets.audit import audit
+    from gateway.budgets.raise_audit import audit_raises
     from gateway.budgets.witness import Recovery
     from gateway.store.connection import connect
     from gateway.store.keyspace import ORGS
@@ -91,7 +96,8 @@ async def _audits(org: str | None, data_dir: Path) -> list[tuple[Audit, list[Rec
             for name in sorted(known):
                 texts = (await archive.recoveries(name))[-RECOVERIES:]
                 told = [msgspec.json.decode(text, type=Recovery) for text in texts]
-                found.append((await audit(redis, archive, name), told))
+                raises = await audit_raises(redis, archive, name)
+                found.append((await audit(redis, archive, name), raises, told))
             return found
         finally:
             await database.close()
@@ -110,6 +116,11 @@ def _print(audit: Audit) -> None:
             f"  {shown['counter']} from {shown['start']}: {row.what} {row.figure}"
             f" is {row.stored}, should be {row.expected}"
         )
+
+
+def _print_raises(audit: RaiseAudit) -> None:
+    for row in audit.differences:
+        typer.echo(f"  raise {row.raise_id} of {row.policy} is {row.what}")
 
 
 def _print_recovery(recovery: Recovery) -> None:
@@ -140,7 +151,7 @@ def _row(row: Difference) -> dict[str, Any]:
     }
 
 
-def _as_json(audit: Audit, recoveries: list[Recovery]) -> dict[str, Any]:
+def _as_json(audit: Audit, raises: RaiseAudit, recoveries: list[Recovery]) -> dict[str, Any]:
     import msgspec
 
     return {
@@ -148,5 +159,9 @@ def _as_json(audit: Audit, recoveries: list[Recovery]) -> dict[str, Any]:
         "counters": audit.counters,
         "open_holds": audit.open_holds,
         "differences": [_row(row) for row in audit.differences],
+        "raises": raises.raises,
+        "raise_differences": [
+            {"raise": row.raise_id, "policy": row.policy, "what": row.what} for row in raises.differences
+        ],
         "recoveries": [msgspec.to_builtins(one) | {"totals": one.totals()} for one in recoveries],
     }

@@ -2,7 +2,8 @@
 
 All forms that count against the same counters are asked for in one call, which admits the first that fits
 or none. What has counters of its own (another model or deployment, where budgets tell them apart) is asked
-for when those above it were refused, and nothing is held; so are lighter forms at other deployments.
+for when those above it were refused, and nothing is held; so are lighter forms at other deployments. A
+request that would have to wait for a slot first hears what no waiting would change.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.budgets.claims import Earlier
 from gateway.budgets.holds import Denied, Held
+from gateway.budgets.verdict import ever_fits, first_that_fits
 from gateway.budgets.windows import moment
 from gateway.errors import LedgerUnavailable, WindowMoved
 from gateway.lifecycle.ladder import Rung, forms_of_both, other_forms
 from gateway.lifecycle.runs import concerned, runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.budgets.counter import Shortfall
     from gateway.budgets.ledger import Ledger
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.lifecycle.story import Story
 
 WINDOW_TRIES = 3
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +73,51 @@ class Admission:
 
         Raises `LedgerUnavailable`. `story` is told which budgets have a say.
         """
-        now = datetime.now(UTC)
-        for _ in range(WINDOW_TRIES):
-            own = runs_of(Rung(self._plan, {}), self._configuration.policies, now)
-            story.matched = own[0].matched
-            try:
-                return await self._at(now, own, story)
-            except WindowMoved as moved:
-                now = moment(moved.now_ms)
-        raise LedgerUnavailable("the store's time is in no window of the budgets")
+        return await in_window(lambda now: self._at(now, story, self._first_of))
 
-    async def _at(self, now: datetime, own: Sequence[Run], story: Story) -> Admitted | Refused | Earlier:
+    async def foresee(self, story: Story) -> Refused | Earlier | None:
+        """What `ask` would answer however long the request waits: that it was sent before, or a refusal even
+        if all that others hold were given back. Holds nothing. Raises `LedgerUnavailable`."""
+        claim = self._ask.claim
+        if claim is not None and claim.binding:
+            earlier = await self._ledger.claims.earlier(self._ask.subject.org, claim)
+            if earlier is not None:
+                return earlier
+        return await in_window(lambda now: self._at(now, story, self._hopeless))
+
+    async def _at(
+        self,
+        now: datetime,
+        story: Story,
+        try_all: Callable[[Sequence[Run], datetime, Story], Awaitable[Answer | Refused]],
+    ) -> Answer | Refused:
         policies = self._configuration.policies
+        own = runs_of(Rung(self._plan, {}), policies, now)
+        story.matched = own[0].matched
         matched = concerned(own, policies)
         caller = self._ask.allow_downgrade
         others = other_forms(self._plan, matched, self._planner, caller=caller)
-        answer = await self._first_of([*own, *self._runs(others, now)], now, story)
+        answer = await try_all([*own, *self._runs(others, now)], now, story)
         if not isinstance(answer, Refused):
             return answer
         both = forms_of_both(others, matched, self._planner, caller=caller)
-        last = await self._first_of(self._runs(both, now), now, story) if both else answer
+        last = await try_all(self._runs(both, now), now, story) if both else answer
         return answer if isinstance(last, Refused) else last
 
     def _runs(self, forms: Sequence[Rung], now: datetime) -> list[Run]:
         return [run for form in forms for run in runs_of(form, self._configuration.policies, now)]
+
+    async def _hopeless(self, runs: Sequence[Run], now: datetime, _: Story) -> Refused | None:
+        refused: Refused | None = None
+        for run in runs:
+            balances = await self._ledger.balances(self._ask.subject.org, run.counters)
+            holds = run.form.plan.holds
+            if ever_fits(holds, balances):
+                return None
+            rows = first_that_fits(holds, balances)
+            assert not isinstance(rows, int), "what is held takes no less room"  # noqa: S101
+            refused = refused or Refused(tuple(rows), run.matched, now)
+        return refused
 
     async def _first_of(
         self, runs: Sequence[Run], now: datetime, story: Story
@@ -118,6 +143,20 @@ class Admission:
             refused = refused or _refused(answer, runs[0], now)
         assert refused is not None, "there is always something to ask"  # noqa: S101
         return refused
+
+
+async def in_window(ask: Callable[[datetime], Awaitable[Answer]]) -> Answer:
+    """What `ask` answers, in the windows of this moment; where the clocks differ, of the store's.
+
+    Raises `LedgerUnavailable`.
+    """
+    now = datetime.now(UTC)
+    for _ in range(WINDOW_TRIES):
+        try:
+            return await ask(now)
+        except WindowMoved as moved:
+            now = moment(moved.now_ms)
+    raise LedgerUnavailable("the store's time is in no window of the budgets")
 
 
 def _refused(answer: Denied, first: Run, now: datetime) -> Refused:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.refusal import refusal
 from gateway.budgets.verdict import first_that_fits
-from gateway.budgets.windows import moment
-from gateway.errors import LedgerUnavailable, WindowMoved
+from gateway.errors import LedgerUnavailable
 from gateway.images.lighter import differences
 from gateway.lifecycle.account import Account
+from gateway.lifecycle.admission import in_window
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask
 from gateway.lifecycle.explanation import explained
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from gateway.lifecycle.plan import Plan
     from gateway.lifecycle.runs import Run
     from gateway.lifecycle.serve import Images
-
-WINDOW_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +159,18 @@ async def refuse_hopeless(images: Images, request_id: str, subject: Subject, lea
 
 async def _asked(images: Images, policies: PolicySet, form: Rung) -> Verdict:
     """What the ledger would say to one form, run by run, as when it is admitted."""
-    now = datetime.now(UTC)
-    for _ in range(WINDOW_TRIES):
+
+    async def at(now: datetime) -> Verdict:
         runs = runs_of(form, policies, now)
         all_of_them = concerned(runs, policies)
         refused: list[Verdict] = []
-        try:
-            for run in runs:
-                balances = await images.ledger.balances(form.plan.subject.org, run.counters)
-                chosen = first_that_fits(run.form.plan.holds, balances)
-                verdict = Verdict(run, balances, chosen, all_of_them, now)
-                if isinstance(chosen, int):
-                    return verdict
-                refused.append(verdict)
-            return refused[0]
-        except WindowMoved as moved:
-            now = moment(moved.now_ms)
-    raise LedgerUnavailable("the store's time is in no window of the budgets")
+        for run in runs:
+            balances = await images.ledger.balances(form.plan.subject.org, run.counters)
+            chosen = first_that_fits(run.form.plan.holds, balances)
+            verdict = Verdict(run, balances, chosen, all_of_them, now)
+            if isinstance(chosen, int):
+                return verdict
+            refused.append(verdict)
+        return refused[0]
+
+    return await in_window(at)

@@ -22,7 +22,7 @@ from gateway.errors import (
 from gateway.images.lighter import differences
 from gateway.lifecycle import failures, repeats
 from gateway.lifecycle.account import Account
-from gateway.lifecycle.admission import Admission, Refused
+from gateway.lifecycle.admission import Admission, Admitted, Refused
 from gateway.lifecycle.alternatives import Alternatives
 from gateway.lifecycle.ask import Ask, ClientGone, Served
 from gateway.lifecycle.attempts import Attempts
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.budgets.holds import Held
     from gateway.budgets.ledger import Ledger
-    from gateway.errors import ApiError, BudgetExceeded
+    from gateway.errors import ApiError
     from gateway.lifecycle.ladder import Planner
     from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
@@ -111,26 +111,16 @@ class Life:
     async def reserve(self) -> None:
         """Takes a slot, then the hold, or raises the refusal; a refused request keeps neither."""
         ask = self._ask
-        self._begin(ask, await self._slot.take(self._plan))
+        self._begin(ask, await self._slot.take(self._plan, before_waiting=self._foresee))
         with self._telemetry.tracing.span(names.SPAN_RESERVE) as span:
             try:
-                admission = Admission(ask, self._plan, self._configuration, self._ledger, self._planner)
-                answer = await admission.ask(self._story)
+                answer = await self._admission().ask(self._story)
             except LedgerUnavailable as unavailable:
                 await self._without_store(span, unavailable)
                 return
             span.set_attribute(names.BUDGETS, [matched.counter.budget for matched in self._story.matched])
-            if isinstance(answer, Earlier):
-                repeated = repeats.told(answer)
-                span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
-                self._telemetry.metrics.refused(route=ask.request.route, code=str(repeated.code))
-                raise repeated
-            if isinstance(answer, Refused):
-                error = await self._refusal(answer)
-                self._story.exceeded = answer.rows
-                span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
-                await self._account.note_refusal(error, answer.rows)
-                raise error
+            if not isinstance(answer, Admitted):
+                raise await self._refusal(span, answer)
             form = answer.form
             if form.plan is not self._plan:
                 self._begin(replace(ask, request=form.plan.request), form.plan)
@@ -148,6 +138,19 @@ class Life:
                     names.WOULD_REFUSE: sorted({row.counter.budget for row in answer.held.exceeded}),
                 }
             )
+
+    async def _foresee(self) -> None:
+        """Raises at once what the ledger would answer however long the request waits for a slot."""
+        try:
+            answer = await self._admission().foresee(self._story)
+        except LedgerUnavailable:
+            return  # it is asked again when there is a slot
+        if answer is not None:
+            with self._telemetry.tracing.span(names.SPAN_RESERVE) as span:
+                raise await self._refusal(span, answer)
+
+    def _admission(self) -> Admission:
+        return Admission(self._ask, self._plan, self._configuration, self._ledger, self._planner)
 
     async def send(self) -> Served:
         """Asks the chosen deployment and, where that is safe or wanted, others that have room."""
@@ -241,16 +244,26 @@ class Life:
             }
         )
 
-    async def _refusal(self, refused: Refused) -> BudgetExceeded:
-        """The answer to a request without room, with what would be admitted instead."""
-        look = Alternatives(self._ledger, self._configuration, self._planner, now=refused.now)
-        return refusal(
-            refused.rows,
-            refused.matched,
+    async def _refusal(self, span: Span, answer: Refused | Earlier) -> ApiError:
+        """The answer to a request that came before, or has no room: then with what would be admitted instead,
+        and noted for review."""
+        if isinstance(answer, Earlier):
+            repeated = repeats.told(answer)
+            span.set_attributes({names.DECISION: "deny", names.REPEATS: answer.hold})
+            self._telemetry.metrics.refused(route=self._ask.request.route, code=str(repeated.code))
+            return repeated
+        look = Alternatives(self._ledger, self._configuration, self._planner, now=answer.now)
+        error = refusal(
+            answer.rows,
+            answer.matched,
             self._ask.subject,
             now=datetime.now(UTC),
             alternatives=await look.to(self._plan),
         )
+        self._story.exceeded = answer.rows
+        span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})
+        await self._account.note_refusal(error, answer.rows)
+        return error
 
     def _note(self, held: Held) -> None:
         """What budgets that let the request pass have to say about it."""

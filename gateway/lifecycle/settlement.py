@@ -54,6 +54,8 @@ class Settlements:
     lease_s: int
     directory: Path | None = None
     uses: Uses | None = None
+    recovered: dict[str, Recovery] = field(default_factory=dict)
+    """The last change of servers of each org that this process noticed, once it was told."""
     _open: dict[str, OpenHold] = field(default_factory=dict)
     _queue: OrderedDict[str, Posting] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, Posting]] = field(default_factory=deque)
@@ -183,7 +185,7 @@ class Settlements:
                 await self.ledger.claims.bring_back(org, hold.hold, hold.claim)
         self._forget_old()
         posted = 0
-        for _, posting in list(self._recent):
+        for _, posting in reversed(list(self._recent)):  # a replica lacks the newest
             if posting.org == org:
                 await self._post_again(posting)
                 if posting.claim is not None:
@@ -212,6 +214,7 @@ class Settlements:
         while self._recoveries and self._recoveries[0][0] <= time.monotonic():
             told = await self.ledger.losses.recovered(self._recoveries[0][1])
             self._recoveries.popleft()
+            self.recovered[told.org] = told
             self.metrics.unexplained(len(told.unexplained), told.totals())
             if told.unexplained:
                 logger.error(

@@ -19,6 +19,8 @@ from gateway.routing.circuits import NOTHING
 from gateway.routing.leases import Taken
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.lifecycle.ask import Ask
     from gateway.lifecycle.plan import Plan
     from gateway.routing.circuits import Sign
@@ -44,18 +46,22 @@ class Slot:
         self._passed: dict[str, str] = {}
         self._panic = False
 
-    async def take(self, plan: Plan) -> Plan:
+    async def take(self, plan: Plan, *, before_waiting: Callable[[], Awaitable[None]]) -> Plan:
         """The plan with the first deployment that has room in front; waits shortly where nobody has.
 
-        Raises `Unavailable` when nobody has room in time; then no slot is held.
+        `before_waiting` is called once where nobody has room, and raises where waiting is in vain. Raises
+        `Unavailable` when nobody has room in time; then no slot is held.
         """
         until = time.monotonic() + self._patience_s()
-        pause_s = FIRST_PAUSE_S
+        pause_s, waits = FIRST_PAUSE_S, False
         while True:
             taken = await self._first(plan.routes, panic=True)
             if taken.chosen is not None:
                 self._passed, self._panic = taken.passed, taken.panic
                 return self.applied(plan)
+            if not waits:
+                await before_waiting()
+                waits = True
             left_s = until - time.monotonic()
             if left_s <= 0 or self._ask.gone.is_set():
                 raise _busy(taken)

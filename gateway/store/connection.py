@@ -16,8 +16,9 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnecti
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -25,6 +26,7 @@ from gateway.errors import StoreAway, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
 
 MAX_CONNECTIONS = 64  # per process; a call waits for a free one within its own deadline
 CLUSTER, SENTINEL = "redis+cluster://", "redis+sentinel://"
@@ -40,7 +42,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Telling(AbstractConnection):
-    """A connection that tells in redis-py's words that the other side has closed it."""
+    """A connection that tells in redis-py's words that the other side has closed it.
+
+    Commands are packed by hiredis, as redis-py does where it is not asynchronous: packed in Python, the keys
+    of one script cost more than all the rest of its call.
+    """
+
+    _packer = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = self._packer.pack(*args)
+        return packed
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         try:
@@ -60,6 +72,15 @@ class _Local(_Telling, UnixDomainSocketConnection): ...
 
 
 class _Elected(_Telling, SentinelManagedConnection): ...
+
+
+class _Primary(Redis):
+    """The client of the primary: with it the connections to the Sentinels that named it are closed."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for sentinel in cast("SentinelConnectionPool", self.connection_pool).sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 _TELLING: dict[type[AbstractConnection], type[AbstractConnection]] = {
@@ -123,7 +144,7 @@ def _several(url: str, options: dict[str, Any]) -> Redis:
         if not service:
             raise ValueError(service)
         sentinel = Sentinel(addresses, sentinel_kwargs=dict(options), **options, **account)  # type: ignore[no-untyped-call]
-        primary: Redis = sentinel.master_for(service, connection_class=_Elected)
+        primary: Redis = sentinel.master_for(service, redis_class=_Primary, connection_class=_Elected)
         return primary
     nodes = [ClusterNode(host, port) for host, port in addresses]
     # The same commands with the same answers; only the type differs.

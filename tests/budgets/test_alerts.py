@@ -237,28 +237,30 @@ async def test_a_rolling_window_alerts_by_all_that_counts_in_it(
     assert (alert.name, alert.used) == ("50", "50")
 
 
-async def test_what_an_earlier_bucket_of_a_rolling_window_reached_is_not_alerted_again(
+async def test_what_a_rolling_window_was_over_before_its_owners_wanted_to_hear_is_told_with_the_next_charge(
     ledger: Ledger, redis: Redis, queue: AlertQueue
 ) -> None:
     await before_now(redis, s4=50)
-    await spend(ledger, "h1", 29, ROLLING)
-    assert await queued(queue) == []
+    await spend(ledger, "h1", 1, ROLLING)
+    assert marks(await queued(queue)) == [("50", 100)]
 
     await spend(ledger, "h2", 1, ROLLING)
-    assert marks(await queued(queue)) == [("80", 100)]
+    await spend(ledger, "h3", 28, ROLLING)
+    assert marks(await queued(queue)) == THE_MARKS
 
 
-async def test_a_rolling_window_alerts_of_its_first_refusal_only(
-    ledger: Ledger, redis: Redis, queue: AlertQueue
+async def test_what_is_remembered_of_rolling_windows_ends_with_their_length(
+    ledger: Ledger, redis: Redis
 ) -> None:
-    await before_now(redis, **{"s4": 100, "alerted:4:exceeded:100": 1})
-    await refuse(ledger, "h1", 1, ROLLING)
-    assert await queued(queue) == []
+    await spend(ledger, "h1", 80, ROLLING)
 
-    await before_now(redis, **{"alerted:4:exceeded:100": 1, "s4": 90})
-    await refuse(ledger, "h2", 101, ROLLING)
-    await refuse(ledger, "h3", 101, ROLLING)
-    assert marks(await queued(queue)) == [("toolarge", 100)]
+    key = OrgKeys(ORG).alerted
+    found: Any = await redis.zrange(key, 0, -1, withscores=True)
+    until = [float(score) for _, score in found]
+    length_ms = 2 * (ROLLING.current.end_ms - ROLLING.current.start_ms)
+    assert len(until) == 2
+    assert all(abs(end_ms - length_ms - now_ms()) < 60_000 for end_ms in until)
+    assert await redis.pexpiretime(key) == max(until)
 
 
 async def test_a_claimed_alert_is_nobody_elses_until_its_lease_ends(

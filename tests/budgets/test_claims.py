@@ -46,11 +46,6 @@ DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def ledger(redis: Redis) -> Ledger:
-    return Ledger(redis, lease_s=60, timeout_ms=2000)
-
-
-@pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_database(None, tmp_path)
     yield opened
@@ -84,6 +79,18 @@ async def test_the_second_of_two_hears_that_the_first_is_running(ledger: Ledger,
 
     assert await ask(ledger, "h2") == Earlier("h1", "running")
     assert await everything(redis) == before
+
+
+async def test_a_claim_is_looked_up_without_making_one(ledger: Ledger) -> None:
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    await ask(ledger, "h1")
+    assert await ledger.claims.earlier(ORG, CLAIM) == Earlier("h1", "running")
+    assert await ledger.claims.earlier(ORG, replace(CLAIM, fingerprint="else")) == Earlier("h1", "other")
+
+    await ledger.release(ORG, "h1", RECORD)
+
+    assert await ledger.claims.earlier(ORG, CLAIM) is None
+    assert isinstance(await ask(ledger, "h2"), Held)
 
 
 async def test_once_charged_it_is_told_with_its_charge(ledger: Ledger) -> None:

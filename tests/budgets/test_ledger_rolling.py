@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -273,3 +274,84 @@ async def test_another_window_starts_at_zero_but_for_parts_that_begin_where_the_
     ]
 
     assert found == [4, 0, 4]
+
+
+WATCHED_BY = (50, 80)
+
+
+async def told(redis: Redis) -> list[tuple[str, int]]:
+    """What was alerted and when, the oldest first."""
+    texts = [json.loads(str(text)) for text in await redis.zrange(OrgKeys(ORG).alerts, 0, -1)]
+    return sorted(((alert[4], int(alert[8])) for alert in texts), key=lambda one: one[1])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    charges=st.lists(
+        st.tuples(st.sampled_from([0, 1, PART_MS, 6 * PART_MS, DAY_MS - 1, DAY_MS]), st.integers(1, 6)),
+        min_size=1,
+        max_size=20,
+    )
+)
+async def test_a_rolling_window_tells_of_a_mark_with_the_first_charge_that_finds_it_reached_in_each_length(
+    redis: Redis, charges: list[tuple[int, int]]
+) -> None:
+    await redis.flushall()
+    ledger, reference = Ledger(redis, lease_s=YEAR_S, timeout_ms=5000), Reference()
+    at_ms = now_ms() // PART_MS * PART_MS + PART_MS // 2
+    expected: list[tuple[str, int]] = []
+    last: dict[int, int] = {}
+    for number, (later, amount) in enumerate(charges):
+        at_ms += later
+        await set_clock(redis, at_ms)
+        budget = replace(rolling(at_ms), alert_at=WATCHED_BY)
+        held = await ledger.reserve(ORG, f"h{number}", [charge(energy=amount)], [budget], RECORD)
+        if not isinstance(held, Held):
+            continue
+        await ledger.settle(ORG, f"h{number}", charge(energy=amount), RECORD, held.counters)
+        reference.admitted[f"h{number}"] = (at_ms, amount)
+        for percent in WATCHED_BY:
+            reached = 100 * reference.counted(at_ms) >= percent * LIMIT
+            if reached and at_ms >= last.get(percent, -DAY_MS) + DAY_MS:
+                last[percent] = at_ms
+                expected.append((str(percent), at_ms))
+
+    assert sorted(await told(redis)) == sorted(expected)
+
+
+async def test_a_hundred_parallel_crossers_on_two_gateways_and_in_two_parts_tell_once(redis: Redis) -> None:
+    gateways = [Ledger(redis, lease_s=YEAR_S, timeout_ms=5000) for _ in range(2)]
+    at_ms = now_ms() // PART_MS * PART_MS
+    asked: dict[str, Held] = {}
+    for part in range(2):
+        await set_clock(redis, at_ms + part * PART_MS)
+        budget = replace(rolling(at_ms + part * PART_MS, limit=100), alert_at=WATCHED_BY)
+        for number in range(50):
+            hold = f"{part}-{number}"
+            held = await gateways[number % 2].reserve(ORG, hold, [charge(energy=1)], [budget], RECORD)
+            assert isinstance(held, Held)
+            asked[hold] = held
+
+    async def settle(number: int, hold: str, held: Held) -> None:
+        # Of both parts alternately, each by the gateway that did not admit it.
+        await gateways[(number + 1) % 2].settle(ORG, hold, charge(energy=1), RECORD, held.counters)
+
+    in_turn = sorted(asked.items(), key=lambda one: one[0].partition("-")[2])
+    await asyncio.gather(*(settle(number, *one) for number, one in enumerate(in_turn)))
+
+    # The holds of the second part were made when the first had settled nothing, so 80 is nobody's to tell.
+    assert [name for name, _ in await told(redis)] == ["50"]
+    assert len(asked) == 100
+
+
+async def test_a_rolling_window_tells_of_its_refusals_once_in_its_length(redis: Redis) -> None:
+    ledger = Ledger(redis, lease_s=YEAR_S, timeout_ms=5000)
+    at_ms = now_ms() // PART_MS * PART_MS
+    for hours in (0, 1, 12, 23, 24, 25, 49):
+        await set_clock(redis, at_ms + hours * PART_MS)
+        budget = replace(rolling(at_ms + hours * PART_MS), alert_at=())
+        denied = await ledger.reserve(ORG, f"h{hours}", [charge(energy=LIMIT + 1)], [budget], RECORD)
+        assert isinstance(denied, Denied)
+        await asyncio.gather(*(ledger.refused(ORG, f"h{hours}-{n}", RECORD, denied.rows) for n in range(20)))
+
+    assert await told(redis) == [("toolarge", at_ms + hours * PART_MS) for hours in (0, 24, 49)]

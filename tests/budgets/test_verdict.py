@@ -12,7 +12,7 @@ from gateway.budgets.amounts import Amounts, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
-from gateway.budgets.verdict import first_that_fits
+from gateway.budgets.verdict import ever_fits, first_that_fits
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -57,11 +57,16 @@ async def test_the_verdict_of_a_dry_run_is_the_ledgers(
         if number % 2:
             await ledger.settle("acme", f"before{number}", Charge(amounts, amounts), "{}")
 
-    expected = first_that_fits(asked, await ledger.balances("acme", counters))
+    balances = await ledger.balances("acme", counters)
+    expected, ever = first_that_fits(asked, balances), ever_fits(asked, balances)
     verdict = await ledger.reserve("acme", "h", asked, counters, "{}")
 
     if isinstance(verdict, Held):
         assert expected == verdict.candidate
+        assert ever
     else:
         assert isinstance(verdict, Denied)
         assert expected == list(verdict.rows)
+        for number in range(0, len(before), 2):
+            await ledger.release("acme", f"before{number}", "{}")
+        assert isinstance(await ledger.reserve("acme", "later", asked, counters, "{}"), Held) == ever

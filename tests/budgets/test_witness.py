@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
-from gateway.budgets.witness import REMEMBERED_S, Recovery, Unexplained, Witness
+from gateway.budgets.witness import REMEMBERED_S, Recovery, Unexplained, Witness, recovery_facts
 from gateway.store.keyspace import journal_key
 from tests.budgets.ledger_builders import ORG, RECORD, charge, counter, entries
 
@@ -98,3 +98,38 @@ async def test_a_recovery_names_what_neither_the_store_nor_sql_knows(redis: Redi
 
     assert told.unexplained == (Unexplained("h1", HELD),)
     assert (await ledger.losses.recovered(told)).unexplained == ()
+
+
+def recovery(org: str, *unexplained: tuple[int, ...], at_ms: int = 0) -> Recovery:
+    lost = tuple(Unexplained(f"{org}-{number}", amounts) for number, amounts in enumerate(unexplained))
+    return Recovery("r", org, at_ms, "1-a", "2-b", adopted=1, restored=2, resent=3, unexplained=lost)
+
+
+def test_where_no_server_changed_there_is_nothing_to_tell() -> None:
+    assert recovery_facts([]) is None
+
+
+def test_the_last_changes_of_all_orgs_are_summed_in_the_units_of_answers_and_name_nobody() -> None:
+    told = recovery_facts(
+        [
+            recovery("acme", (1_500_000, 2_000, 3_000_000, 2, 4_000_000, 0), at_ms=1_764_195_000_000),
+            recovery("other", (500_000, 0, 0, 1, 1_000_000, 0), (0, 0, 0, 1, 0, 0)),
+        ]
+    )
+
+    assert told == {
+        "at": "2025-11-26T22:10:00+00:00",
+        "orgs": 2,
+        "adopted": 2,
+        "restored": 4,
+        "resent": 6,
+        "unexplained_holds": 3,
+        "unexplained": {"energy_wh": 2, "water_ml": 2, "carbon_g": 3, "images": 4, "cost_usd": 5},
+    }
+
+
+def test_a_cost_that_nobody_knew_is_not_shown_as_a_sum() -> None:
+    told = recovery_facts([recovery("acme", (0, 0, 0, 1, 0, 1), (0, 0, 0, 1, 7, 0))])
+
+    assert told is not None
+    assert set(told["unexplained"]) == {"energy_wh", "water_ml", "carbon_g", "images"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.budgets import ledger, presence
+from gateway.budgets import closing, expiry, ledger, presence
 from gateway.budgets.scripts import Script
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ CLOCK = "clock-of-the-test"
 TIME = "local time = redis.call('TIME')"
 BENT_TIME = f"""local t = tonumber(redis.call('GET', '{CLOCK}'))
   local time = {{ math.floor(t / 1000), t % 1000 * 1000 }}"""
-VERBS = ("reserve", "dispatch", "settle", "release", "expire", "balance", "pulse")
+MODULES = (closing, expiry, ledger, presence)
+"""Who runs scripts that look at the clock."""
 
 
 def _bent(verb: str) -> Script:
@@ -34,9 +35,12 @@ def _bent(verb: str) -> Script:
 def virtual_time() -> Iterator[None]:
     """Within it every ledger of this process goes by `CLOCK`, in ms; set it before the first call."""
     with pytest.MonkeyPatch.context() as patch:
-        for verb in VERBS:
-            patch.setattr(ledger, f"_{verb.upper()}", _bent(verb))
-        patch.setattr(presence, "_BEGIN", _bent("begin"))
+        bent: dict[str, Script] = {}
+        for module in MODULES:
+            scripts = {name: one for name, one in vars(module).items() if isinstance(one, Script)}
+            assert scripts, module
+            for name, script in scripts.items():
+                patch.setattr(module, name, bent.setdefault(script.verb, _bent(script.verb)))
         yield
 
 

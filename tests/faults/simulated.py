@@ -18,7 +18,7 @@ import random
 import sys
 import tempfile
 from collections import Counter as Tally
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -101,6 +101,7 @@ class Asked:
     begun: int = 0
     made: int | None = None
     crashed: bool = False
+    forgotten: bool = False
     ended_at: float = 0.0
 
 
@@ -114,6 +115,11 @@ class Gateway:
     consumer: JournalConsumer
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
+    ended: list[Asked] = field(default_factory=list)
+
+    def brought_back(self) -> bool:
+        """Whether it has brought to a new server what that one may lack."""
+        return bool(self.settlements._recoveries or self.settlements.recovered)
 
     def start(self, coroutine: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -144,6 +150,7 @@ class World:
         self.gateways: list[Gateway] = []
         self.asked: dict[str, Asked] = {}
         self.failovers: list[float] = []
+        self.copied_at = 0.0
         self.crashes = 0
         self.log: list[str] = []
         self.answers: list[UpstreamAnswer] = []
@@ -244,6 +251,9 @@ class World:
             self.crashes += 1
             for request_id in dying.own:
                 self.asked[request_id].crashed = True
+            if self.failovers and not dying.brought_back():
+                for one in dying.ended:
+                    one.forgotten = one.ended_at >= self.copied_at
             self.say("crash of gateway", place, "with", sorted(dying.own))
             await self.kill(dying)
             await asyncio.sleep(self.chance.uniform(0.1, LEASE_S * 1.5))
@@ -263,7 +273,7 @@ class World:
 
     async def take_over(self) -> None:
         await asyncio.sleep(self.chance.uniform(2, CLIENTS_S))
-        copy = self.store.snapshot()
+        copy, self.copied_at = self.store.snapshot(), self.loop.now
         await asyncio.sleep(self.chance.uniform(0.0, 1.0))
         self.say("a replica takes over")
         self.failovers.append(self.loop.now)
@@ -318,6 +328,7 @@ class World:
         asked.ended_at = self.loop.now
         if asked.status != "cancelled":  # the life of a request goes on when its handler is cancelled
             gateway.own.discard(asked.id)
+            gateway.ended.append(asked)
         self.say(asked.id, "n", asked.n, "at gateway", place, "->", asked.status, asked.images)
 
     # --- what must hold ---
@@ -398,6 +409,8 @@ class World:
     def right(self, one: Asked) -> set[int]:
         """How many images the rules may charge for this request."""
         made = one.made or 0
+        if one.forgotten:  # its gateway died before it could tell a replica that had not heard of the ending
+            return {0} | self.right(replace(one, forgotten=False))
         if one.crashed:
             # Charged as held once it was marked, by what came of it if that was posted, or nothing before.
             never = set() if one.begun and not self.failovers else {0}

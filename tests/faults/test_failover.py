@@ -7,7 +7,6 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import pytest
 
@@ -20,9 +19,9 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.servers import answers, server_running
 from tests.faults.test_loss import is_replica
 from tests.faults.world import (
-    ASK,
     ORG,
     PLENTY,
+    ask,
     assert_exact,
     charged,
     load,
@@ -33,14 +32,13 @@ from tests.faults.world import (
 )
 from tests.ports import free_port
 from tests.processes import gateway_process
-from tests.running import GENERATIONS, gateway_running
+from tests.running import gateway_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.faults.servers import Server
-    from tests.processes import GatewayProcess
 
 SERVICE = "budgets"
 
@@ -100,13 +98,6 @@ async def test_a_failover_by_sentinels_costs_seconds_and_no_charge(tmp_path: Pat
             await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
 
 
-async def ask(gateway: GatewayProcess) -> int | None:
-    async with gateway.client() as client:
-        with contextlib.suppress(httpx.TransportError):
-            return (await client.post(GENERATIONS, json=ASK)).status_code
-    return None
-
-
 @pytest.mark.long
 async def test_f6_what_a_gateway_took_with_it_is_told_and_is_all_that_is_lost(tmp_path: Path) -> None:
     """Replication stalls while both work on; then primary and one gateway die, and the replica takes over."""
@@ -162,6 +153,7 @@ async def test_f6_what_a_gateway_took_with_it_is_told_and_is_all_that_is_lost(tm
             finally:
                 await database.close()
             metrics = (await living.get("/metrics")).text
+            told_by_health = (await living.get("/readyz")).json()["store"]["ledger_recovery"]
 
         recovery = msgspec.json.decode(text, type=Recovery)
         assert found.differences == ()
@@ -171,3 +163,4 @@ async def test_f6_what_a_gateway_took_with_it_is_told_and_is_all_that_is_lost(tm
         assert recovery.before.split("-")[1] != recovery.after.split("-")[1]
         assert recovery.adopted + recovery.restored + recovery.resent > 0
         assert 'ecogate_ledger_unexplained_amounts_total{dimension="images"} 8.0' in metrics
+        assert told_by_health["unexplained_holds"] == told_by_health["unexplained"]["images"] == 8

@@ -214,10 +214,13 @@ END = b"--b--\r\n"
         (GOOD + part("image", b"text") + END, "invalid_form"),
         (GOOD + part("mask", b"text") + END, "invalid_type"),
         (GOOD + part("x", b"1", headers=b"Content-Transfer-Encoding: base64\r\n") + END, "invalid_form"),
+        (GOOD + part("x", b"1", headers=b"\nContent-Type: text/plain\r\n") + END, "invalid_form"),
+        (GOOD + part("x", b"1", headers=b"X-A\t: 1\r\n") + END, "invalid_form"),
         (GOOD + part("y", RED, filename=b"filename*=UTF-8''a.png") + END, "invalid_form"),
         (b"a preamble\r\n" + GOOD + END, "invalid_form"),
         (GOOD + part("x", b"1\n--b\r\nhidden") + END, "invalid_form"),
         (GOOD + part("z", RED + b"\r--b", filename=b'filename="z"') + END, "invalid_form"),
+        (GOOD + part("z", b"--b\r\nhidden", filename=b'filename="z"') + END, "invalid_form"),
         (
             GOOD + part("x", b"1", headers=b'Content-Disposition: form-data; name="n"\r\n') + END,
             "invalid_form",

@@ -12,8 +12,11 @@ from redis.asyncio import Redis
 from gateway.budgets.amounts import Amounts, Charge
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.recovery import OpenHold
+from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.lifecycle.settlement import Settlements
+from gateway.lifecycle.unposted import Posting
+from gateway.store.keyspace import journal_key
 from gateway.store.valkey import EmbeddedValkey
 from gateway.telemetry import Telemetry
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
@@ -104,3 +107,26 @@ async def test_a_hold_whose_life_ended_without_a_posting_is_renewed_no_longer(re
                 await asyncio.sleep(0.1)
     finally:
         renewing.cancel()
+
+
+async def test_a_new_server_hears_of_the_newest_settlements_first(redis: Redis) -> None:
+    """A replica lacks the newest, and the process may die while it tells."""
+    ledger = Ledger(redis, lease_s=60, timeout_ms=5000)
+    settlements = Settlements(ledger, Telemetry.start().metrics, lease_s=60)
+    charge = Charge(Amounts(1, 1, 1, 1), Amounts(1, 1, 1, 1))
+    for hold in ("first", "second", "third"):
+        await ledger.reserve("acme", hold, [charge], [], "{}")
+        assert await settlements.post(Posting("acme", hold, charge, "{}", ()))
+    names = OrgKeys("acme")
+    await redis.delete(journal_key("acme"), *map(names.hold, ("first", "second", "third")))
+    await redis.hset(names.meta, "run", "another server")
+    healing = asyncio.create_task(settlements.expire())
+    try:
+        async with asyncio.timeout(10):
+            while await redis.xlen(journal_key("acme")) < 3:
+                await asyncio.sleep(0.05)
+    finally:
+        healing.cancel()
+
+    told: Any = await redis.xrange(journal_key("acme"))
+    assert [fields["hold"] for _, fields in told] == ["third", "second", "first"]

@@ -13,9 +13,10 @@ from gateway.demo.standin import StandInSettings
 from gateway.routing.leases import PREFIX
 from tests.faults.world import until
 from tests.lifecycle.reading import recorded
-from tests.running import GENERATIONS, MODEL, UPSTREAM_MODEL, Gateway, budget, gateway_running
+from tests.running import GENERATIONS, MODEL, Gateway, budget, gateway_running, in_zone
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -28,25 +29,36 @@ AT_ONCE = {"queue_s": 0}
 PARKED = {"outlier_detection": {"consecutive_5xx": 2, "base_ejection_time_s": 60}}
 
 
-def deployments(standins: dict[str, Running], concurrency: int | None, **fields: Any) -> list[dict[str, Any]]:
+def deployments(standins: dict[str, Running], concurrency: int) -> list[dict[str, Any]]:
     return [
-        {
-            "id": f"flux-{zone.lower()}",
-            "model": MODEL,
-            "upstream_model": UPSTREAM_MODEL,
-            "base_url": running.base_url,
-            "location": {"provider": "self", "zone": zone, "pin": "region"},
-            "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
-            "defaults": {"steps": 28, "size": "1024x1024"},
-            **({"capacity": {"concurrency": concurrency}} if concurrency is not None else {}),
-            **fields,
-        }
+        in_zone(zone, running.base_url, capacity={"concurrency": concurrency})
         for zone, running in standins.items()
     ]
 
 
 async def free(redis: Redis, *names: str) -> bool:
     return not any([await redis.zcard(f"{PREFIX}:leases:{name}") for name in names])
+
+
+@contextlib.asynccontextmanager
+async def one_at_work(
+    folder: Path, redis_url: str, *, limits: Any = None, headers: Any = None
+) -> AsyncIterator[tuple[Gateway, httpx.AsyncClient, asyncio.Task[httpx.Response]]]:
+    """A gateway whose only slot a request of a member has, and nobody may wait."""
+    async with gateway_running(
+        folder,
+        redis_url,
+        budgets=[budget(per=[], limits=limits or {"images": 100})],
+        zones={"SE": StandInSettings(zone="SE")},
+        deployment={"capacity": {"concurrency": 1}},
+        routing=AT_ONCE,
+    ) as gateway:
+        member = await gateway.member()
+        working = asyncio.create_task(
+            member.post(GENERATIONS, json=ASK | {"standin_fault": "stall:3"}, headers=headers)
+        )
+        await until(lambda: _reached(gateway, 1), within_s=10)
+        yield gateway, member, working
 
 
 async def standing(gateway: Gateway) -> dict[str, dict[str, Any]]:
@@ -109,6 +121,37 @@ async def test_a_request_for_which_nobody_has_room_is_refused_and_holds_nothing(
         passed_over = await recorded(gateway.admin, second.headers["x-request-id"])
         assert "passed over: no free slot" in passed_over["candidates"][1]["reason"]
         assert not passed_over["candidates"][1]["usable"]
+
+
+async def test_while_nobody_has_room_a_refusal_by_a_budget_is_still_told(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with one_at_work(tmp_path, redis_url, limits={"images": 3}) as (gateway, member, working):
+        too_many = await member.post(GENERATIONS, json=ASK | {"n": 4})
+        busy = await member.post(GENERATIONS, json=ASK | {"n": 3})
+
+        assert (too_many.status_code, too_many.json()["error"]["code"]) == (402, "eco_request_too_large")
+        assert too_many.json()["error"]["eco"]["alternatives"][0]["set"] == {"n": 2}
+        record = await recorded(gateway.admin, too_many.headers["x-request-id"])
+        assert record["decision"] == "deny"
+        # What only others' holds keep out may still get its turn.
+        assert (busy.status_code, busy.json()["error"]["code"]) == (503, "deployments_busy")
+        assert 'ecogate_leases_total{outcome="busy"} 2.0' in (await gateway.admin.get("/metrics")).text
+        assert (await working).status_code == 200
+
+
+async def test_while_nobody_has_room_a_repetition_is_still_told(tmp_path: Path, redis_url: str) -> None:
+    key = {"idempotency-key": "fox-1"}
+    async with one_at_work(tmp_path, redis_url, headers=key) as (gateway, member, working):
+        again = await member.post(GENERATIONS, json=ASK | {"standin_fault": "stall:3"}, headers=key)
+        another = await member.post(GENERATIONS, json=ASK, headers=key)
+        other = await member.post(GENERATIONS, json=ASK, headers={"idempotency-key": "fox-2"})
+
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "idempotency_in_progress")
+        assert (another.status_code, another.json()["error"]["code"]) == (409, "idempotency_key_conflict")
+        assert (other.status_code, other.json()["error"]["code"]) == (503, "deployments_busy")
+        assert (await working).status_code == 200
+        assert len(gateway.generations()) == 1
 
 
 async def test_a_request_waits_for_room_but_not_beyond_its_deadline(tmp_path: Path, redis_url: str) -> None:

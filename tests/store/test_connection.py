@@ -13,6 +13,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.errors import StoreAway, StoreError
 from gateway.store.connection import MAX_CONNECTIONS, ServerWatch, check_server, connect
+from gateway.store.server import find_server
+from tests.faults.servers import answers
+from tests.faults.world import until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +62,32 @@ async def test_a_call_is_sent_once_even_if_its_reply_is_lost(
         await relayed.aclose()
 
     assert await redis.get("spent") == "1"
+
+
+async def test_a_client_that_is_closed_leaves_no_connection_to_sentinels(tmp_path: Path) -> None:
+    port, file = free_port(), tmp_path / "sentinel.conf"
+    file.write_text(f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n")
+    process = await asyncio.create_subprocess_exec(
+        str(find_server()), str(file), "--sentinel", stdout=asyncio.subprocess.DEVNULL
+    )
+    watching = connect(f"redis://127.0.0.1:{port}", timeout_ms=5000)
+    try:
+        await until(lambda: answers(watching))
+        primary = connect(f"redis+sentinel://127.0.0.1:{port}/budgets", timeout_ms=5000)
+        with pytest.raises(RedisConnectionError, match="No master found"):
+            await primary.ping()
+        assert len(await watching.client_list()) == 2
+
+        await primary.aclose()
+
+        async def alone() -> bool:
+            return len(await watching.client_list()) == 1
+
+        await until(alone)
+    finally:
+        await watching.aclose()
+        process.kill()
+        await process.wait()
 
 
 async def test_more_calls_than_connections_wait_for_their_turn(redis: Redis) -> None:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- expire: end a hold whose lease is over, because its gateway died or lost the store.
--- KEYS  1 hold   2 open holds   3 journal   4 meta   5 alerts   6.. the hold's counters
+-- KEYS  1 hold   2 open holds   3 journal   4 meta   5 alerts   6 alerted   7.. the hold's counters
 -- ARGV  1 hold id   2 how long a counter outlives its bucket (ms)   3 how long the tombstone stays (ms)
 -- Returns {"expire"}: charged as reserved, the work may have run | {"release"}: nothing was sent, nothing is charged
 --       | {"early"}: the lease runs | {"final"}: it is not open any more | {"lost"}: the hold itself is gone
@@ -25,7 +25,7 @@ if hold[1] ~= 'P' then
   return { hold[1] and 'final' or 'lost' }
 end
 local counters = cjson.decode(hold[5])
-local keys = named(counters, tail(KEYS, 6))
+local keys = named(counters, tail(KEYS, 7))
 if not keys then
   return { 'keys', hold[5] }
 end
@@ -35,7 +35,7 @@ local kind, state, posted = 'expire', 'E', reserved
 if hold[2] ~= '1' then
   kind, state, posted = 'release', 'R', ZERO
 end
-move(counters, keys, reserved, posted, reserved, tonumber(ARGV[2]), KEYS[5])
+move(counters, keys, reserved, posted, reserved, tonumber(ARGV[2]), { queue = KEYS[5], alerted = KEYS[6] })
 post(KEYS[3], kind, ARGV[1], posted.central, posted.high, counters, hold[6])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[1])

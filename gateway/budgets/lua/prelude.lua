@@ -2,8 +2,8 @@
 -- Amounts are vectors of six integers in the order energy (uWh), water (uL), carbon (ug CO2e), images, cost
 -- (micro-USD), and 1 instead of 0 where the cost is not known: sums tell in how many charges it is missing.
 -- A counter is a hash: s1..s6 spent, h1..h6 held by open holds, o1..o6 settled beyond what was held. Where its
--- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount>:<spent before this bucket> of the last reserve, and
--- what was alerted of them.
+-- budget alerts: `marks`, <dimension>:<name>:<limit>:<amount>:<spent before this bucket>:<length of a rolling window,
+-- else 0> of the last reserve, and what was alerted of them. Of rolling windows, `alerted` says until when it is not again.
 -- A rolling window is a trail of earlier buckets that count in full, and the one in force, which takes the charge.
 -- A hold's `counters` are JSON: one {key, counter id, bucket start, until when it counts, bound} of strings for each.
 
@@ -100,31 +100,48 @@ local function write_counter(key, counter, lives_until)
   end
 end
 
--- Queues an alert unless the counter's bucket has had this one: the same dimension, name and limit.
-local function alert(alerts, key, mark, about)
-  local now = now_ms()
-  if redis.call('HSETNX', key, 'alerted:' .. mark, int(now)) == 1 then
-    about[#about + 1] = int(now)
-    redis.call('ZADD', alerts, int(now), cjson.encode(about))
-    redis.call('PEXPIRE', alerts, int(ALERTS_KEPT_MS))
+-- Whether a rolling window had this alert within its length, in whichever bucket; else it has it from now on.
+local function had_within(alerted, one, length_ms, now)
+  if tonumber(redis.call('ZSCORE', alerted, one) or '0') > now then
+    return true
   end
+  redis.call('ZREMRANGEBYSCORE', alerted, '-inf', int(now))
+  redis.call('ZADD', alerted, int(now + length_ms), one)
+  if redis.call('PEXPIRETIME', alerted) < now + length_ms then
+    redis.call('PEXPIREAT', alerted, int(now + length_ms))
+  end
+  return false
 end
 
-local function alert_at_marks(alerts, key, row, counter)
+-- Queues an alert unless the counter's bucket has had this one: the same dimension, name and limit. `to` has the keys
+-- `queue` and `alerted`; `length_ms` is that of a rolling window, else 0.
+local function alert(to, key, mark, length_ms, about)
+  local now = now_ms()
+  if redis.call('HEXISTS', key, 'alerted:' .. mark) == 1
+    or (length_ms > 0 and had_within(to.alerted, about[1] .. mark .. ':' .. int(length_ms), length_ms, now)) then
+    return
+  end
+  redis.call('HSET', key, 'alerted:' .. mark, int(now))
+  about[#about + 1] = int(now)
+  redis.call('ZADD', to.queue, int(now), cjson.encode(about))
+  redis.call('PEXPIRE', to.queue, int(ALERTS_KEPT_MS))
+end
+
+local function alert_at_marks(to, key, row, counter)
   local marks = redis.call('HGET', key, 'marks') or ''
-  for d, name, limit, amount, before in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+):(%d+)') do
+  for d, name, limit, amount, before, length in string.gmatch(marks, '(%d+):(%w+):(%d+):(%d+):(%d+):(%d+)') do
     local spent, held = counter.spent[tonumber(d)] + tonumber(before), counter.held[tonumber(d)]
     if spent >= tonumber(amount) then
-      alert(alerts, key, d .. ':' .. name .. ':' .. limit,
+      alert(to, key, d .. ':' .. name .. ':' .. limit, tonumber(length),
         { row[2], row[3], row[4], d, name, limit, int(spent), int(held) })
     end
   end
 end
 
 -- Moves every counter of a hold: `freed` leaves what is held, `spent` (signed) joins what is spent, both by
--- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun; marks that are reached go
--- to `alerts`, where the caller has one.
-local function move(counters, keys, freed, spent, foreseen, outlives_ms, alerts)
+-- the bound that the counter counts. What goes beyond `foreseen` is noted as overrun; marks that are reached are
+-- alerted, where the caller says to which keys.
+local function move(counters, keys, freed, spent, foreseen, outlives_ms, to)
   local now = now_ms()
   for i, row in ipairs(counters) do
     local bound = row[5]
@@ -138,8 +155,8 @@ local function move(counters, keys, freed, spent, foreseen, outlives_ms, alerts)
       end
     end
     write_counter(keys[i], counter, math.max(tonumber(row[4]), now) + outlives_ms)
-    if alerts then
-      alert_at_marks(alerts, keys[i], row, counter)
+    if to then
+      alert_at_marks(to, keys[i], row, counter)
     end
   end
 end

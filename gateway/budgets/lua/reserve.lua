@@ -124,10 +124,8 @@ for i, wanted in ipairs(request.counters) do
   write_counter(counter.key, counter, counter.lasts + tonumber(ARGV[3]))
   local marks = {}
   for _, mark in ipairs(wanted.marks) do
-    local before = counter.before.spent[mark[1]]
-    if before < mark[4] then -- else an earlier bucket of the same window reached it
-      marks[#marks + 1] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':' .. int(before)
-    end
+    marks[#marks + 1] = int(mark[1]) .. ':' .. mark[2] .. ':' .. mark[3] .. ':' .. int(mark[4]) .. ':'
+      .. int(counter.before.spent[mark[1]]) .. ':' .. int(counter.lasts - counter.ends)
   end
   if #marks > 0 then
     redis.call('HSET', counter.key, 'marks', table.concat(marks, ' '))

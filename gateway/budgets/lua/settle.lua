@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- settle: free what was held, charge what the work took, and write the journal.
--- KEYS  1 hold   2 open holds   3 journal   4 meta   5 alerts   6.. the hold's counters
+-- KEYS  1 hold   2 open holds   3 journal   4 meta   5 alerts   6 alerted   7.. the hold's counters
 -- ARGV  1 hold id   2 how long a counter outlives its bucket (ms)   3 how long the tombstone stays (ms)
 -- ARGV  4 central amounts   5 high amounts   6 record   7 JSON of the counters in KEYS, as a hold keeps them
 -- ARGV  8 "1" when it is known what came of the work, "0" when it may or may not have run
@@ -22,14 +22,15 @@ if state == 'C' or state == 'R' then
   return { 'duplicate', hold[5], hold[6], reserved_central, reserved_high, hold[2] }
 end
 
-local keys = tail(KEYS, 6)
+local keys = tail(KEYS, 7)
+local to = { queue = KEYS[5], alerted = KEYS[6] }
 local actual = { central = vector(ARGV[4]), high = vector(ARGV[5]) }
 local outlives_ms = tonumber(ARGV[2])
 local kind, counters, posted
 if not state then
   kind, counters, posted = 'orphan', cjson.decode(ARGV[7]), actual
   reserved_central, reserved_high = ARGV[4], ARGV[5]
-  move(counters, keys, ZERO, actual, actual, outlives_ms, KEYS[5])
+  move(counters, keys, ZERO, actual, actual, outlives_ms, to)
 else
   counters = cjson.decode(hold[7])
   if not named(counters, keys) then
@@ -38,11 +39,11 @@ else
   local reserved = { central = vector(reserved_central), high = vector(reserved_high) }
   if state == 'P' then
     kind, posted = 'commit', actual
-    move(counters, keys, reserved, actual, reserved, outlives_ms, KEYS[5])
+    move(counters, keys, reserved, actual, reserved, outlives_ms, to)
   else
     kind = 'late'
     posted = { central = less(actual.central, reserved.central), high = less(actual.high, reserved.high) }
-    move(counters, keys, ZERO, posted, ZERO, outlives_ms, KEYS[5])
+    move(counters, keys, ZERO, posted, ZERO, outlives_ms, to)
   end
 end
 

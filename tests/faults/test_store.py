@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with store_running(tmp_path / "store") as running:
-        yield running
-
-
-@pytest.fixture
 async def gateway(tmp_path: Path, store: Store) -> AsyncIterator[Gateway]:
     async with gateway_running(tmp_path, store.url, budgets=PLENTY, lease_s=5) as running:
         yield running

@@ -13,7 +13,7 @@ from gateway.demo.standin import StandInSettings
 from gateway.routing.leases import PREFIX
 from tests.faults.world import until
 from tests.lifecycle.reading import recorded
-from tests.running import GENERATIONS, MODEL, UPSTREAM_MODEL, Gateway, budget, gateway_running
+from tests.running import GENERATIONS, MODEL, Gateway, budget, gateway_running, in_zone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,19 +29,9 @@ AT_ONCE = {"queue_s": 0}
 PARKED = {"outlier_detection": {"consecutive_5xx": 2, "base_ejection_time_s": 60}}
 
 
-def deployments(standins: dict[str, Running], concurrency: int | None, **fields: Any) -> list[dict[str, Any]]:
+def deployments(standins: dict[str, Running], concurrency: int) -> list[dict[str, Any]]:
     return [
-        {
-            "id": f"flux-{zone.lower()}",
-            "model": MODEL,
-            "upstream_model": UPSTREAM_MODEL,
-            "base_url": running.base_url,
-            "location": {"provider": "self", "zone": zone, "pin": "region"},
-            "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
-            "defaults": {"steps": 28, "size": "1024x1024"},
-            **({"capacity": {"concurrency": concurrency}} if concurrency is not None else {}),
-            **fields,
-        }
+        in_zone(zone, running.base_url, capacity={"concurrency": concurrency})
         for zone, running in standins.items()
     ]
 

@@ -288,21 +288,15 @@ def test_readings_of_every_quarter_of_an_hour_in_local_time_are_averaged_by_the_
     summer, local = tmp_path / "summer.csv", tmp_path / "local.csv"
     start = datetime(2025, 3, 29, tzinfo=UTC)
     write_signals(summer, start, 3, ZONES)
-    header, *rows = (row.split(",") for row in summer.read_text().splitlines())
-    berlin = ZoneInfo("Europe/Berlin")
-    quarters = [
-        [
-            zone,
-            (moment + timedelta(minutes=15 * part)).astimezone(berlin).isoformat(),
-            g + 4 * part - 6,
-            water,
-        ]
-        for zone, moment, g, water in (
-            (zone, datetime.fromisoformat(time), float(g), water) for zone, time, g, water in rows
-        )
-        for part in range(4)
-    ]
-    local.write_text("\n".join(",".join(str(cell) for cell in row) for row in [header, *quarters]))
+    header, *rows = summer.read_text().splitlines()
+    berlin, quarters = ZoneInfo("Europe/Berlin"), [header]
+    for zone, time, g, water in (row.split(",") for row in rows):
+        for part in range(4):
+            moment = datetime.fromisoformat(time) + timedelta(minutes=15 * part)
+            quarters.append(
+                f"{zone},{moment.astimezone(berlin).isoformat()},{float(g) + 4 * part - 6},{water}"
+            )
+    local.write_text("\n".join(quarters))
     requests = tmp_path / "night.csv"
     requests.write_text(
         "time,images\n"

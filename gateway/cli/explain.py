@@ -16,7 +16,13 @@ AMOUNTS = ("limit", "raised", "used", "held", "remaining", "requested")
 
 
 def explain(
-    body: Annotated[Path, typer.Option(help="The request as JSON, as it would be sent; - is standard input")],
+    body: Annotated[
+        Path,
+        typer.Option(
+            help="The request as JSON, as it would be sent: generation, edit (with images), response or chat;"
+            " - is standard input"
+        ),
+    ],
     key: Annotated[
         str | None, typer.Option(help="Whose request: an API key, or the id of one (for administrators)")
     ] = None,

@@ -104,4 +104,5 @@ def _print_policy(policy: dict[str, Any]) -> None:
         amounts = ", ".join(
             f"{name} {'unknown' if row[name] is None else format(row[name], '.6g')}" for name in AMOUNTS
         )
-        typer.echo(f"  {row['dimension']} in {row['unit']}, {policy['bound']} estimates: {amounts}")
+        unit = "" if row["unit"] == row["dimension"] else f" in {row['unit']}"
+        typer.echo(f"  {row['dimension']}{unit}, {policy['bound']} estimates: {amounts}")

@@ -79,6 +79,17 @@ async def test_a_request_is_explained_to_its_key_and_to_administrators(
     assert (refused.exit_code, refused.stderr.strip()) == (2, "Your key's role may only ask for itself.")
 
 
+async def test_a_key_that_is_not_known_is_told_with_the_gateway_that_was_asked(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with gateway_running(tmp_path, redis_url) as gateway:
+        words = ("explain", "--url", gateway.url, "--key", "egk_unknown", "--body", "-")
+        result = await asyncio.to_thread(CliRunner().invoke, app, words, input=json.dumps(ASK))
+
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(f"It was shown to {gateway.url}.")
+
+
 async def test_a_body_may_come_by_standard_input(tmp_path: Path, redis_url: str) -> None:
     async with gateway_running(tmp_path, redis_url) as gateway:
         words = ("explain", "--url", gateway.url, "--key", await gateway.key(), "--body", "-")

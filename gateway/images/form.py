@@ -169,7 +169,7 @@ class FormReader:
     def _begin(self, segment: MultipartSegment) -> None:
         self._segment, self._start, self._length = segment, self._start + self._length, 0
         self._text.clear()
-        self._carried = b""
+        self._carried = b"\n"  # the blank line above: a boundary right behind it begins a line
         name = segment.name or ""
         _require_plain_head(segment)
         if not NAME.fullmatch(name):

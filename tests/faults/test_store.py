@@ -112,10 +112,10 @@ async def test_f11_scripts_flushed_all_the_time_are_no_error(
     async def flush() -> None:
         while True:
             await store.redis.script_flush()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
     flushing = asyncio.create_task(flush())
-    tally = await load(gateway.admin, per_s=20, seconds=4)
+    tally = await load(gateway.admin, per_s=8, seconds=5)
     flushing.cancel()
 
     assert set(tally.statuses) == {200}

@@ -126,7 +126,7 @@ async def test_f24_a_gateway_that_starts_without_its_store_enforces_when_it_come
     async with store_running(tmp_path / "store") as store:
         store.proxy.faults.refusing = True
         budgets = [PLENTY[0] | {"limits": {"images": 5}}]
-        async with gateway_running(tmp_path, store.url, budgets=budgets) as gateway:
+        async with gateway_running(tmp_path, store.url, budgets=budgets, store_timeout_ms=10_000) as gateway:
             before = await load(gateway.admin, per_s=20, seconds=0.5)
             assert set(before.statuses) == {503}
             assert (await gateway.admin.get("/readyz")).status_code == 503

@@ -5,6 +5,7 @@ Knows how a gateway is asked, and what is said when it does not answer or refuse
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,6 +50,7 @@ def asked(
         typer.echo(f"The gateway at {url} did not answer: {error}", err=True)
         raise typer.Exit(failed) from None
     if not answer.is_success:
-        typer.echo(found["error"]["message"], err=True)
+        where = f" It was shown to {url}." if answer.status_code == HTTPStatus.UNAUTHORIZED else ""
+        typer.echo(found["error"]["message"] + where, err=True)
         raise typer.Exit(failed)
     return found

@@ -16,7 +16,13 @@ AMOUNTS = ("limit", "raised", "used", "held", "remaining", "requested")
 
 
 def explain(
-    body: Annotated[Path, typer.Option(help="The request as JSON, as it would be sent; - is standard input")],
+    body: Annotated[
+        Path,
+        typer.Option(
+            help="The request as JSON, as it would be sent: generation, edit (with images), response or chat;"
+            " - is standard input"
+        ),
+    ],
     key: Annotated[
         str | None, typer.Option(help="Whose request: an API key, or the id of one (for administrators)")
     ] = None,
@@ -98,4 +104,5 @@ def _print_policy(policy: dict[str, Any]) -> None:
         amounts = ", ".join(
             f"{name} {'unknown' if row[name] is None else format(row[name], '.6g')}" for name in AMOUNTS
         )
-        typer.echo(f"  {row['dimension']} in {row['unit']}, {policy['bound']} estimates: {amounts}")
+        unit = "" if row["unit"] == row["dimension"] else f" in {row['unit']}"
+        typer.echo(f"  {row['dimension']}{unit}, {policy['bound']} estimates: {amounts}")

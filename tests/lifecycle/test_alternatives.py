@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["places"]
 
-SMALLER = {"downgrade": [{"size": "256x256"}]}
 LEANER = place(
     "flux-leaner", "SE", model="leaner", upstream_model=LIGHTER, hardware=BIG["hardware"] | {"pue": 1.0}
 )

@@ -129,7 +129,11 @@ async def test_every_alternative_is_admitted_where_models_and_deployments_have_b
     """Each is sent by a team of its own that stands exactly where the refused one stood."""
     generator = random.Random(7)
     base = await energy_at(places, BIG)
-    shared = budget("shared", limits={"energy": f"{base * 5:.6f} Wh"}, on_exceed=[SMALLER, *REROUTE])
+    shared = budget(
+        "shared",
+        limits={"energy": f"{base * 5:.6f} Wh"},
+        on_exceed=[{"downgrade": [{"size": "256x256"}]}, *REROUTE],
+    )
     of_model = budget("of-model", per=["team", "model"], limits={"images": 6})
     of_eco = budget("of-eco", match={"deployment": ["flux-eco"]}, limits={"images": 4})
     kinds: set[tuple[str, ...]] = set()

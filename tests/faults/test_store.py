@@ -64,7 +64,7 @@ async def test_f2_nothing_waits_for_a_frozen_store(store: Store, tmp_path: Path)
 
 
 async def test_f3_a_slow_store_slows_and_refuses_nothing(tmp_path: Path, store: Store) -> None:
-    async with gateway_running(tmp_path, store.url, budgets=PLENTY, store_timeout_ms=3000) as gateway:
+    async with gateway_running(tmp_path, store.url, budgets=PLENTY, store_timeout_ms=10_000) as gateway:
         store.proxy.faults.delay_s = 0.1
         tally = await load(gateway.admin, per_s=10, seconds=4)
         store.proxy.faults.delay_s = 0.0

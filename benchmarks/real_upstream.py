@@ -4,9 +4,9 @@
 
 Starts a tiny diffusers pipeline with random weights on one CPU thread, in an environment of its own
 (`tests/contract/clients/diffusers_server.py`), and `ecogate serve` in front of it, and asks for pictures of
-several sizes and steps. Checks that the seconds follow steps x area, and that a record has the images and the
-sizes that came. The energy shown is that of the declared GPU, not of this CPU: only its proportions can be
-compared.
+several sizes and steps. Checks that the seconds of the processor follow steps x area, and that a record has
+the images and the sizes that came. The energy shown is that of the declared GPU, not of this CPU: only its
+proportions can be compared.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import base64
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ HERE = Path(__file__).parent.parent
 SERVER = HERE / "tests" / "contract" / "clients" / "diffusers_server.py"
 CASES = [(64, 8, 1), (128, 8, 1), (128, 16, 1), (128, 32, 1), (256, 8, 1), (256, 32, 1), (128, 16, 2)]
 REPEATS = 3
-READY_WITHIN_S = 180
+READY_WITHIN_S = 300
 LEAST_CORRELATION = 0.9
 DEPLOYMENTS = """\
 deployments:
@@ -51,12 +52,12 @@ deployments:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came of one case; `seconds` is the quickest of the repeats."""
+    """What came of one case; `cpu_s` is what the model worked in the least of the repeats."""
 
     side: int
     steps: int
     n: int
-    seconds: float
+    cpu_s: float
     energy_wh: float
     wrong: str
 
@@ -66,18 +67,32 @@ class Made:
         return self.steps * self.side * self.side * self.n / 1e6
 
 
-def until_ready(client: httpx.Client) -> None:
-    """Waits for the gateway, and for the first picture of the model."""
+def listening() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", SERVICE_PORT)) == 0
+
+
+def ready(client: httpx.Client, *processes: subprocess.Popen[bytes]) -> bool:
+    """Waits for the gateway, and for the first picture of the model; says why there is none.
+
+    The model's port comes first: a deployment that cannot be reached is left alone for longer each time.
+    """
     ends = time.monotonic() + READY_WITHIN_S
-    body = {"model": "tiny-diffusion", "prompt": "warm up", "size": "64x64", "num_inference_steps": 1}
-    while time.monotonic() < ends:
-        try:
-            if client.post("/v1/images/generations", json=body).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
+    while time.monotonic() < ends and not listening() and all(one.poll() is None for one in processes):
         time.sleep(0.5)
-    sys.exit("the model or the gateway did not start")
+    body = {"model": "tiny-diffusion", "prompt": "warm up", "size": "64x64", "num_inference_steps": 1}
+    last = "no answer"
+    while time.monotonic() < ends and all(one.poll() is None for one in processes):
+        try:
+            answer = client.post("/v1/images/generations", json=body)
+            if answer.status_code == httpx.codes.OK:
+                return True
+            last = f"{answer.status_code} {answer.text}"
+        except httpx.TransportError as error:
+            last = repr(error)
+        time.sleep(0.5)
+    print(f"the model or the gateway did not start: {last}", file=sys.stderr)
+    return False
 
 
 def record_of(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
@@ -98,9 +113,8 @@ def measured(client: httpx.Client) -> Iterator[Made]:
         }  # fmt: skip
         took: list[float] = []
         for _ in range(REPEATS):
-            started = time.perf_counter()
             answer = client.post("/v1/images/generations", json=body)
-            took.append(time.perf_counter() - started)
+            took.append(answer.json()["cpu_s"])
         pictures = [base64.b64decode(one["b64_json"]) for one in answer.json()["data"]]
         sizes = {Image.open(io.BytesIO(one)).size for one in pictures}
         record = record_of(client, answer)
@@ -120,18 +134,16 @@ def correlation(pairs: list[tuple[float, float]]) -> float:
 
 
 def told(made: list[Made]) -> bool:
-    print("| size | steps | n | steps x pixels (M) | seconds | estimate, Wh on an H100 |")
+    print("| size | steps | n | steps x pixels (M) | CPU seconds | estimate, Wh on an H100 |")
     print("|---|---:|---:|---:|---:|---:|")
     for one in made:
         print(
-            f"| {one.side}x{one.side} | {one.steps} | {one.n} | {one.work:.2f} | {one.seconds:.2f} "
+            f"| {one.side}x{one.side} | {one.steps} | {one.n} | {one.work:.2f} | {one.cpu_s:.2f} "
             f"| {one.energy_wh:.5f} |"
         )
-    r = correlation([(one.work, one.seconds) for one in made])
-    by_estimate = correlation([(one.energy_wh, one.seconds) for one in made])
-    print(
-        f"seconds against steps x pixels: r = {r:.3f}; against the estimate of energy: r = {by_estimate:.3f}"
-    )
+    r = correlation([(one.work, one.cpu_s) for one in made])
+    by_estimate = correlation([(one.energy_wh, one.cpu_s) for one in made])
+    print(f"CPU seconds against steps x pixels: r = {r:.3f}; against estimated energy: r = {by_estimate:.3f}")
     for one in made:
         if one.wrong:
             print(f"{one.side}x{one.side}, {one.steps} steps, n={one.n}: counted {one.wrong}")
@@ -144,7 +156,7 @@ def told(made: list[Made]) -> bool:
 def main() -> None:
     python = sys.argv[1] if len(sys.argv) > 1 else str(HERE / ".venv" / "real-upstream" / "bin" / "python")
     quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, (Path(name) / "gateway.log").open("w+b") as log:
         folder = Path(name)
         (folder / "deployments.yaml").write_text(DEPLOYMENTS.format(port=SERVICE_PORT))
         service = subprocess.Popen(
@@ -153,13 +165,16 @@ def main() -> None:
         gateway = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "--port", str(PORT),
              "--data-dir", str(folder / "data"), "--deployments", str(folder / "deployments.yaml")],
-            env={**os.environ, "ECOGATE_ADMIN_KEY": ADMIN_KEY}, stderr=subprocess.DEVNULL,
+            env={**os.environ, "ECOGATE_ADMIN_KEY": ADMIN_KEY, "ECOGATE_STORE_TIMEOUT_MS": "5000"},
+            stderr=log,
         )  # fmt: skip
         try:
             headers = {"authorization": f"Bearer {ADMIN_KEY}"}
             url = f"http://127.0.0.1:{PORT}"
             with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
-                until_ready(client)
+                if not ready(client, service, gateway):
+                    log.seek(0)
+                    sys.exit(log.read().decode())
                 held = told(list(measured(client)))
         finally:
             gateway.send_signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.budgets.changes import restarts
 from gateway.budgets.policy import load_policies
 from gateway.configuration import read_deployments
 from gateway.errors import ConfigError, Problem
@@ -16,8 +17,10 @@ from gateway.footprint.factors import check_factors, load_factors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
+    from gateway.budgets.changes import Restart
     from gateway.upstreams.deployments import DeploymentSet
 
 
@@ -55,3 +58,11 @@ def check(
         except ConfigError as error:
             problems += error.problems
     return problems + last
+
+
+def restarting(before: Path, after: Path, now: datetime) -> list[Restart]:
+    """What starts at zero if the policies of one folder replace those of another at `now`.
+
+    Raises ConfigError with every mistake of either.
+    """
+    return restarts(load_policies(before), load_policies(after), now)

@@ -72,8 +72,9 @@ def written(pattern: re.Pattern[str], **more: Any) -> WithJsonSchema:
 
 def distinct(words: list[Word]) -> list[Word]:
     """A list that names everything once."""
-    if len(set(words)) < len(words):
-        raise wrong("names something twice")
+    twice = next((word for place, word in enumerate(words) if word in words[:place]), None)
+    if twice is not None:
+        raise wrong(f"names {shown(twice)} twice")
     return words
 
 
@@ -86,7 +87,7 @@ def absolute_url(text: str, *, example: str, instead: str = "") -> SplitResult:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise wrong("is not a URL") from None
+        raise wrong(f"is not a URL, as {example} is: its host or its port cannot be read") from None
     if parts.scheme not in ("http", "https") or not host or not _URL.fullmatch(text):
         raise wrong(f"must be an absolute URL such as {example}")
     if "@" in parts.netloc:
@@ -314,8 +315,8 @@ _EXPECTED = {
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
+    "string_too_short": "must not be empty: give it a value or leave the key out",
+    "too_short": "must have at least one entry",
     "string_too_long": "must have at most {max_length} characters",
     "too_long": "must have at most {max_length} entries",
 }

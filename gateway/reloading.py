@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.budgets.changes import restarts
 from gateway.errors import ConfigError, LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -91,6 +93,8 @@ class Reloading:
             number = self.current.policies.number
             if found.policies.version != self.current.policies.version:
                 number = await _announced(editions, found.policies.version)
+            for restart in restarts(self.current.policies, found.policies, datetime.now(UTC)):
+                logger.warning("changed policies: %s", restart)
             policies = replace(found.policies, raised=self.current.policies.raised, number=number)
             self.current = replace(found, policies=policies)
             logger.info("policies %s, deployments %s and factors %s are in force", *_versions(found))

@@ -121,6 +121,8 @@ def _syntax_problem(file: str, text: str, error: yaml.YAMLError) -> Problem:
     message = f"not valid YAML: {problem}" + (f" {context}" if context else "")
     if mark is None:
         return Problem(file, 1, 1, message)
+    if text.startswith("\t", mark.index):
+        message += "; lines are indented by spaces, not by tabs"
     if text.startswith("${", mark.index - 1):
         message += '; within braces or brackets a reference stands in quotes, as in "${NAME}"'
     # An unclosed quote or bracket is noticed at the end of the text; people look for where it was opened.
@@ -165,12 +167,13 @@ class _Builder:
             self.stop(event, f"values are nested more than {MAX_DEPTH} deep")
         line, column = _start(event)
         if isinstance(event, yaml.AliasEvent):
-            self.report(event, f"aliases are not allowed (*{event.anchor})")
+            self.report(event, f"aliases are not allowed (*{event.anchor}): write the value out")
             return Node(line, column, None)
-        if event.anchor is not None:  # type: ignore[attr-defined]
-            self.report(event, f"anchors are not allowed (&{event.anchor})")  # type: ignore[attr-defined]
-        if event.tag is not None:  # type: ignore[attr-defined]
-            self.report(event, f"tags are not allowed ({event.tag})")  # type: ignore[attr-defined]
+        anchor, tag = event.anchor, event.tag  # type: ignore[attr-defined]
+        if anchor is not None:
+            self.report(event, f"anchors are not allowed (&{anchor}): write the value out where it is used")
+        if tag is not None:
+            self.report(event, f"tags are not allowed ({tag}): text stands in quotes")
         if isinstance(event, yaml.SequenceStartEvent):
             return Node(line, column, self.items(events, depth))
         if isinstance(event, yaml.MappingStartEvent):

@@ -13,7 +13,7 @@ import httpx
 import yaml
 
 from tests.ports import free_port
-from tests.running import ADMIN_KEY, MODEL, UPSTREAM_MODEL
+from tests.running import ADMIN_KEY, in_zone
 
 if TYPE_CHECKING:
     import signal
@@ -53,19 +53,8 @@ def write_files(
     directory: Path, services: dict[str, str], budgets: list[dict[str, Any]], concurrency: int | None = None
 ) -> tuple[Path, Path]:
     """A deployments file with one deployment per zone, and a policies folder."""
-    deployments = [
-        {
-            "id": f"flux-{zone.lower()}",
-            "model": MODEL,
-            "upstream_model": UPSTREAM_MODEL,
-            "base_url": base_url,
-            "location": {"provider": "self", "zone": zone, "pin": "region"},
-            "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
-            "defaults": {"steps": 28, "size": "1024x1024"},
-            "capacity": {"concurrency": concurrency} if concurrency is not None else {},
-        }
-        for zone, base_url in services.items()
-    ]
+    capacity = {"concurrency": concurrency} if concurrency is not None else {}
+    deployments = [in_zone(zone, base_url, capacity=capacity) for zone, base_url in services.items()]
     file, policies = directory / "deployments.yaml", directory / "policies"
     file.write_text(yaml.safe_dump({"deployments": deployments}))
     policies.mkdir(exist_ok=True)

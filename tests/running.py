@@ -94,6 +94,20 @@ class Gateway:
         return sorted(self.spans.get_finished_spans(), key=lambda span: span.start_time or 0)
 
 
+def in_zone(zone: str, base_url: str, **fields: Any) -> dict[str, Any]:
+    """A deployment of the model on one H100, as a file says it; `fields` are added or stand instead."""
+    return {
+        "id": f"flux-{zone.lower()}",
+        "model": MODEL,
+        "upstream_model": UPSTREAM_MODEL,
+        "base_url": base_url,
+        "location": {"provider": "self", "zone": zone, "pin": "region"},
+        "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
+        "defaults": {"steps": 28, "size": "1024x1024"},
+        **deepcopy(fields),  # a shared mapping would be written as an alias
+    }
+
+
 @contextlib.asynccontextmanager
 async def gateway_running(
     directory: Path,
@@ -114,17 +128,7 @@ async def gateway_running(
             zone: await stack.enter_async_context(serving(standin)) for zone, standin in zones.items()
         }
         listed = deployments or [
-            {
-                "id": f"flux-{zone.lower()}",
-                "model": MODEL,
-                "upstream_model": UPSTREAM_MODEL,
-                "base_url": running.base_url,
-                "location": {"provider": "self", "zone": zone, "pin": "region"},
-                "hardware": {"gpu": "H100", "precision": "bf16", "pue": 1.1, "wue_l_per_kwh": 0.1},
-                "defaults": {"steps": 28, "size": "1024x1024"},
-                **deepcopy(dict(deployment or {})),  # a shared mapping would be written as an alias
-            }
-            for zone, running in standins.items()
+            in_zone(zone, running.base_url, **dict(deployment or {})) for zone, running in standins.items()
         ]
         file = directory / "deployments.yaml"
         rules = {"signals": dict(signals or {}), "routing": dict(routing or {})}

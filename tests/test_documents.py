@@ -73,7 +73,7 @@ def test_a_value_that_cannot_be_read_is_reported_once(tmp_path: Path) -> None:
     path = written(tmp_path, "name: *x\ncount: 1e999\n")
 
     assert problems_of(path) == [
-        "1:7: aliases are not allowed (*x)",
+        "1:7: aliases are not allowed (*x): write the value out",
         "2:8: 1e999 is too large for a number",
     ]
 

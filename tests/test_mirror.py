@@ -11,6 +11,7 @@ from pathlib import Path
 THROUGH = {
     # What a request goes through is tested at the two ends of its life, against real services and stores.
     "lifecycle/test_serve": "story failures dry_run account attempts delivery",
+    "cli/test_usage": "asking",
     "lifecycle/test_streams": "annotation relay",
     "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",

@@ -84,7 +84,9 @@ async def test_a_limit_below_what_was_used_refuses_at_once_and_charges_nothing_b
     assert (row["limit"], row["used"], row["remaining"]) == (0, 1, 0)
 
 
-async def test_a_budget_under_a_new_name_starts_at_zero(gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_budget_under_a_new_name_starts_at_zero_and_the_log_says_so(
+    gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     client, before = await gateway.member(), await ready(gateway)
     assert await asked(client) == 200
 
@@ -94,6 +96,9 @@ async def test_a_budget_under_a_new_name_starts_at_zero(gateway: Gateway, tmp_pa
     await changed(gateway, before)
 
     assert [await asked(client), await asked(client)] == [200, 402]
+    told = [one.getMessage() for one in caplog.records if "starts at zero" in one.getMessage()]
+    assert len(told) == 1
+    assert "budget 'other' starts at zero, because 'design-month' has become it" in told[0]
 
 
 async def test_a_mistake_keeps_what_was_in_force_and_is_shown(gateway: Gateway, tmp_path: Path) -> None:

@@ -138,11 +138,11 @@ def test_every_mistake_of_form_is_reported_at_once() -> None:
     text = "a: &x 1\na: 2\nb: *x\n<<: {c: 1}\n? [d]\n: !t e\n"
 
     assert refused(text) == [
-        "f:1:4: anchors are not allowed (&x)",
+        "f:1:4: anchors are not allowed (&x): write the value out where it is used",
         "f:2:1: 'a' is already set on line 1",
-        "f:3:4: aliases are not allowed (*x)",
+        "f:3:4: aliases are not allowed (*x): write the value out",
         "f:4:1: merge keys are not allowed (<<)",
-        "f:6:3: tags are not allowed (!t)",
+        "f:6:3: tags are not allowed (!t): text stands in quotes",
         "f:5:3: a key must be text",
     ]
 

@@ -28,7 +28,7 @@ UNITS = {
 }
 BASELINES = {
     "even_spread": "the mean over the deployments that could have been used, at the readings of the moment",
-    "best_fixed": "the deployment that is lowest by yearly factors, at the readings of the moment",
+    "best_fixed": "the deployment that is lowest in the long run, at the readings of the moment",
 }
 METHOD = (
     "Sums of what the ledger charged for each request: central estimates, with 90 % bands added up as _range."

@@ -1,6 +1,7 @@
 """`POST /eco/v1/estimate`: the same body as a real request, answered with its price and its verdict.
 
-Its members show which kind of request it is: `messages` a chat, `input` a response, else a generation.
+Its members show which kind of request it is: `messages` a chat, `input` a response, `images` an edit, else a
+generation.
 """
 
 from typing import Annotated, Any

@@ -34,6 +34,7 @@ from gateway.api.pages import DocumentationPage, documentation_router
 from gateway.api.rate_limits import LIMIT_HEADERS
 from gateway.api.responses import ALWAYS, HEADERS, QUANTITIES
 from gateway.api.schemas import (
+    CHAT,
     EDIT,
     EDIT_FORM,
     ESTIMATE,
@@ -42,6 +43,7 @@ from gateway.api.schemas import (
     GENERATION_EXAMPLE,
     IMAGES,
     READINESS,
+    RESPONSE,
     VARIATION_FORM,
 )
 from gateway.api.sheets import CSV_TYPE
@@ -205,10 +207,13 @@ class VariationOperation(ImagesOperation):
 
 @dataclass
 class EstimateOperation(GenerationOperation):
-    """The dry run of a generations body."""
+    """The dry run of a body of any route that makes images, as JSON."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        bodies = Schema(any_of=[GENERATION, EDIT, RESPONSE, CHAT])
+        media = OpenAPIMediaType(schema=bodies, example=GENERATION_EXAMPLE)
+        self.request_body = RequestBody(content={JSON: media}, required=True)
         _answer(self, "200").content = {JSON: OpenAPIMediaType(schema=ESTIMATE)}
 
 

@@ -24,7 +24,7 @@ from gateway.budgets.ledger import Ledger
 from gateway.budgets.limits_section import LimitsSection, limits_of
 from gateway.budgets.matching import counter_id
 from gateway.budgets.policy import Budget
-from gateway.budgets.raises import Raise, RaiseBook
+from gateway.budgets.raises import Parts, Raise, RaiseBook, still_to_give_back
 from gateway.budgets.windows import current_and_next
 from gateway.errors import InvalidRequest, NotAllowed, NotFound
 from gateway.identity.subject import Role, Subject
@@ -38,8 +38,8 @@ LONGEST = timedelta(days=400)
 class NewRaise(msgspec.Struct, forbid_unknown_fields=True):
     """An extra amount for one counter. Amounts have units, as in policies: `{"carbon": "1 kg"}`.
 
-    With `reset` the amounts are what the counter has used. `until` (RFC 3339) is the end of the current
-    window where it is left out.
+    With `reset` the amounts are what the counter has used and no reset has given back yet. `until` (RFC 3339)
+    is the end of the current window where it is left out, and for a reset at the latest.
     """
 
     policy: str
@@ -105,17 +105,27 @@ async def create_raise(
         next=buckets[1],
         trail=budget.window.trail,
     )
-    used, leaving = await _used(ledger, org, counter) if data.reset else ({}, [])
+    end_ms = counter.until(buckets[0])
+    until_ms = end_ms if data.until is None else _until(data.until, now)
+    amounts: dict[str, int]
+    leaving: Parts = []
+    if data.reset:
+        used, leaving = await _used(ledger, org, counter)
+        earlier = [one for one in await raises.listing() if (one.org, one.counter) == (org, counter.id)]
+        amounts, leaving = still_to_give_back(used, leaving, earlier, int(time.time() * 1000))
+        until_ms = min(until_ms, end_ms)  # what was used counts no longer
+    else:
+        amounts = _amounts(data, budget)
     granted = Raise(
         id=uuid.uuid4().hex,
         org=org,
         policy=budget.name,
         scope=data.scope,
         counter=counter.id,
-        amounts=used if data.reset else _amounts(data, budget),
+        amounts=amounts,
         leaving=leaving,
         from_ms=int(time.time() * 1000),
-        until_ms=counter.until(buckets[0]) if data.until is None else _until(data.until, now),
+        until_ms=until_ms,
         author=administrator.key,
         reason=_reason(data.reason),
         kind="reset" if data.reset else "raise",
@@ -182,7 +192,12 @@ def _budget(configuration: Configuration, data: NewRaise) -> Budget:
                 wanted = ", ".join(budget.per) or "nothing: everyone shares it"
                 raise InvalidRequest(f"The scope of this budget names {wanted}.", param="scope")
             return budget
-    raise NotFound("There is no such budget.", code="budget_not_found", param="policy")
+    names = ", ".join(budget.name for budget in configuration.policies.budgets)
+    raise NotFound(
+        f"There is no such budget. There {'are: ' + names if names else 'is none at all'}.",
+        code="budget_not_found",
+        param="policy",
+    )
 
 
 def _refuse_own(administrator: Subject, org: str, scope: dict[str, str]) -> None:
@@ -217,9 +232,7 @@ def _amounts(data: NewRaise, budget: Budget) -> dict[str, int]:
     return {dimension.value: amount for dimension, amount in amounts.items()}
 
 
-async def _used(
-    ledger: Ledger, org: str, counter: Counter
-) -> tuple[dict[str, int], list[tuple[int, dict[str, int]]]]:
+async def _used(ledger: Ledger, org: str, counter: Counter) -> tuple[dict[str, int], Parts]:
     """What the window has used, and when which part of it will leave a rolling one (UTC epoch ms)."""
     (balance,) = await ledger.balances(org, [counter])
     width_ms = balance.bucket.end_ms - balance.bucket.start_ms

@@ -90,8 +90,10 @@ def _denies_at_last(actions: list[ActionSection]) -> list[ActionSection]:
     names = [action.name for action in actions]
     if names[-1:] != ["deny"]:
         raise wrong("must end with deny: it is what is left when nothing else fits")
-    if len(set(names)) < len(names):
-        raise wrong("names something twice")
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        hint = "" if twice == "deny" else ": one list of them holds all that is to be tried"
+        raise wrong(f"names {twice} twice{hint}")
     return actions
 
 

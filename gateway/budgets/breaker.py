@@ -56,6 +56,9 @@ class Breaker:
     async def _enter(self, verb: str) -> None:
         """Wait for one of the places."""
         self._refuse_if_open(verb)
+        if not self._places.locked():
+            await self._places.acquire()  # at once
+            return
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._places.acquire()

@@ -18,7 +18,7 @@ from gateway.budgets.windows import current_and_next
 from gateway.identity.subject import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from gateway.budgets.counter import Bucket
@@ -57,7 +57,7 @@ def counters_for(
     `buckets` gives the windows of a moment, for who asks about many of them.
     """
     attributes = _attributes(subject) | {"model": model, "route": route, "deployment": deployment}
-    matched = [budget for budget in policies.budgets if _matches(budget, attributes)]
+    matched = _matched(policies.budgets, attributes)
     windows = {(budget.window, budget.timezone) for budget in matched}
     found = {(window, zone): buckets(window, zone, now) for window, zone in windows}
     return [
@@ -70,10 +70,15 @@ def counters_for(
 def limits_cost(
     policies: PolicySet, subject: Subject, *, model: str, route: str, deployment: str, now: datetime
 ) -> bool:
-    """Whether an enforced budget limits what the request costs, so that its cost must be known."""
+    """Whether an enforced budget limits what the request costs, so that its cost must be known.
+
+    Arguments are those of `counters_for`. A raise changes a limit and never makes one.
+    """
+    limiting = [one for one in policies.budgets if one.mode == "enforce" and Dimension.COST in one.limits]
+    attributes = _attributes(subject) | {"model": model, "route": route, "deployment": deployment}
     return any(
-        match.counter.enforced and Dimension.COST in match.counter.limits
-        for match in counters_for(policies, subject, model=model, route=route, deployment=deployment, now=now)
+        current_and_next(budget.window, budget.timezone, now) is not None
+        for budget in _matched(limiting, attributes)
     )
 
 
@@ -115,6 +120,10 @@ def _attributes(subject: Subject) -> dict[str, str]:
     named = {"org": subject.org, "team": subject.team, "user": subject.user, "key": subject.key}
     labels = {f"label.{name}": value for name, value in subject.labels.items()}
     return {attribute: value for attribute, value in (named | labels).items() if value}
+
+
+def _matched(budgets: Iterable[Budget], attributes: Mapping[str, str]) -> list[Budget]:
+    return [budget for budget in budgets if _matches(budget, attributes)]
 
 
 def _matches(budget: Budget, attributes: Mapping[str, str]) -> bool:

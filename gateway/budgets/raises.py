@@ -33,6 +33,10 @@ READ_EVERY_S = 0.5
 logger = logging.getLogger(__name__)
 
 
+Parts = list[tuple[int, dict[str, int]]]
+"""Amounts by dimension, each with the moment (UTC epoch ms) from which on it counts no more."""
+
+
 class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`amounts` are ledger integers by dimension; it counts from `from_ms` to `until_ms` (excluded, UTC).
 
@@ -51,7 +55,7 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     author: str
     reason: str
     kind: str = "raise"
-    leaving: list[tuple[int, dict[str, int]]] = []
+    leaving: Parts = []
     ended_ms: int | None = None
     ended_by: str | None = None
 
@@ -60,7 +64,12 @@ class Raise(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if not self.from_ms <= now_ms < self.until_ms:
             return 0
         gone = sum(part.get(dimension.value, 0) for at_ms, part in self.leaving if at_ms <= now_ms)
-        return self.amounts.get(dimension.value, 0) - gone
+        return max(0, self.amounts.get(dimension.value, 0) - gone)
+
+    def parts(self) -> Parts:
+        """What it adds, by when that counts no more."""
+        rest = _less(self.amounts, [part for _, part in self.leaving])
+        return [*self.leaving, (self.until_ms, rest)]
 
 
 Raised = dict[tuple[str, str], tuple[Raise, ...]]
@@ -76,6 +85,25 @@ def limits_with(
     return {
         dimension: min(MAX_STORED, limit + sum(one.adds(dimension, now_ms) for one in raises))
         for dimension, limit in limits.items()
+    }
+
+
+def still_to_give_back(
+    used: dict[str, int], leaving: Parts, earlier: Sequence[Raise], now_ms: int
+) -> tuple[dict[str, int], Parts]:
+    """What a reset gives back of what was used, when `earlier` ones of the counter gave back some of it."""
+    given = [one for one in earlier if one.kind == "reset" and one.ended_ms is None]
+    parts: Parts = []
+    for at_ms, part in leaving:
+        before = [gone for one in given for when_ms, gone in one.parts() if when_ms == at_ms]
+        parts.append((at_ms, _less(part, before)))
+    amounts = _less(used, [{name: one.adds(Dimension(name), now_ms) for name in used} for one in given])
+    return amounts, [(at_ms, part) for at_ms, part in parts if any(part.values())]
+
+
+def _less(amounts: dict[str, int], others: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {
+        name: max(0, amount - sum(other.get(name, 0) for other in others)) for name, amount in amounts.items()
     }
 
 

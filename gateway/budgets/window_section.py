@@ -34,7 +34,9 @@ def _zones() -> frozenset[str]:
 
 def _zone(name: str) -> str:
     if name not in _zones():
-        raise wrong(f"{shown(name)} is not an IANA time zone{closest(name, [*_zones()])}")
+        raise wrong(
+            f"{shown(name)} is not an IANA time zone{closest(name, [*_zones()]) or ', such as Europe/Paris'}"
+        )
     return name
 
 
@@ -79,7 +81,8 @@ class WindowSection(Section):
 def _length_mistakes(window: WindowSection, every: str) -> list[tuple[str, str]]:
     mistakes = []
     if window.kind == "calendar" and every not in EVERY:
-        mistakes.append(("every", f"must be one of {', '.join(EVERY)} (got {shown(every)})"))
+        hint = f"; the last {every} at any moment are kind: rolling" if _rolls(every) else ""
+        mistakes.append(("every", f"must be one of {', '.join(EVERY)} (got {shown(every)}){hint}"))
     if window.kind == "rolling" and not _rolls(every):
         lengths = f"hours or days from 1h to {LONGEST_ROLLING_DAYS}d, such as 24h"
         mistakes.append(("every", f"must be {lengths} (got {shown(every)})"))
@@ -104,11 +107,14 @@ def _whole_window(window: WindowSection) -> WindowSection:
             (name, "is only for fixed windows") for name, value in dates.items() if value is not None
         ]
         if window.every is None:
-            raise wrong("'every' is missing")
+            lengths = f"one of {', '.join(EVERY)}" if window.kind == "calendar" else "such as 24h or 7d"
+            raise wrong(f"'every' is missing: {lengths}")
         mistakes += _length_mistakes(window, window.every)
     else:
         mistakes += [
-            (name, "is only for calendar windows") for name, value in given.items() if value is not None
+            (name, f"is only for calendar{' and rolling' if name == 'every' else ''} windows")
+            for name, value in given.items()
+            if value is not None
         ]
         for name, value in dates.items():
             if value is None:

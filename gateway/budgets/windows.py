@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -78,7 +79,13 @@ def current_and_next(window: Window, zone: str, now: datetime) -> tuple[Bucket, 
         if not fixed.start_ms <= _milliseconds(now.astimezone(UTC)) < fixed.end_ms:
             return None
         return fixed, Bucket(fixed.end_ms, fixed.end_ms)
-    current = _at(window, zone, now)
+    return _around(window, zone, _milliseconds(now.astimezone(UTC)) // 1000)
+
+
+@lru_cache(maxsize=256)
+def _around(window: Window, zone: str, second: int) -> tuple[Bucket, Bucket]:
+    """The two of every moment within a second since 1970: windows begin at whole ones."""
+    current = _at(window, zone, moment(second * 1000))
     return current, _at(window, zone, moment(current.end_ms))
 
 

@@ -9,12 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.asking import HERE, AsJson, Url, asked
+
 KEY_PREFIX = "egk_"
 AMOUNTS = ("limit", "raised", "used", "held", "remaining", "requested")
 
 
 def explain(
-    body: Annotated[Path, typer.Option(help="The request as JSON, as it would be sent; - is standard input")],
+    body: Annotated[
+        Path,
+        typer.Option(
+            help="The request as JSON, as it would be sent: generation, edit (with images), response or chat;"
+            " - is standard input"
+        ),
+    ],
     key: Annotated[
         str | None, typer.Option(help="Whose request: an API key, or the id of one (for administrators)")
     ] = None,
@@ -25,32 +33,16 @@ def explain(
     own_key: Annotated[
         str | None, typer.Option("--as", envvar="ECOGATE_KEY", help="Your API key, if --key is not one")
     ] = None,
-    url: Annotated[str, typer.Option(envvar="ECOGATE_URL", help="The gateway")] = "http://127.0.0.1:8080",
-    as_json: Annotated[bool, typer.Option("--json", help="The answer of the API as it is")] = False,
+    url: Url = HERE,
+    as_json: AsJson = False,
 ) -> None:
     """Explain what budgets would say to a request now; nothing is sent, held or charged.
 
     Exit code 1 when it would be refused.
     """
-    import httpx
-
     bearer, key_id = _whose(key, own_key)
     whose = {"key": key_id, "org": org, "team": team, "user": user, "label": label}
-    try:
-        answer = httpx.post(
-            f"{url.rstrip('/')}/eco/v1/estimate",
-            params={name: value for name, value in whose.items() if value},
-            content=_content(body),
-            headers={"authorization": f"Bearer {bearer}", "content-type": "application/json"},
-            trust_env=False,
-        )
-        found: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        typer.echo(f"The gateway at {url} did not answer: {error}", err=True)
-        raise typer.Exit(2) from None
-    if not answer.is_success:
-        typer.echo(found["error"]["message"], err=True)
-        raise typer.Exit(2)
+    found = asked(url, "/eco/v1/estimate", bearer, method="POST", params=whose, body=_content(body), failed=2)
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -112,4 +104,5 @@ def _print_policy(policy: dict[str, Any]) -> None:
         amounts = ", ".join(
             f"{name} {'unknown' if row[name] is None else format(row[name], '.6g')}" for name in AMOUNTS
         )
-        typer.echo(f"  {row['dimension']} in {row['unit']}, {policy['bound']} estimates: {amounts}")
+        unit = "" if row["unit"] == row["dimension"] else f" in {row['unit']}"
+        typer.echo(f"  {row['dimension']}{unit}, {policy['bound']} estimates: {amounts}")

@@ -72,11 +72,15 @@ async def _replayed(
 ) -> dict[str, Any]:
     from gateway.budgets.replay import Replay
     from gateway.budgets.windows import moment
-    from gateway.store.sql import open_database
+    from gateway.errors import StoreError
+    from gateway.store.sql import FILE_NAME, open_database
     from gateway.usage.history import past_requests
 
     settings = settings_or_exit()
     url = settings.database_url.get_secret_value() if settings.database_url else None
+    if url is None and not (data_dir / FILE_NAME).is_file():
+        msg = f"there is none in {data_dir}, which is not the data directory of a gateway"
+        raise StoreError(msg)
     database = await open_database(url, data_dir)
     run, skipped = Replay(policies), 0
     try:
@@ -88,7 +92,8 @@ async def _replayed(
                 run.take(asked)
     finally:
         await database.close()
-    period = {"since": moment(since_ms).isoformat(), "until": moment(until_ms).isoformat()}
+    since, until = (moment(at_ms).isoformat(timespec="seconds") for at_ms in (since_ms, until_ms))
+    period = {"since": since, "until": until}
     return {**period, "not_charged": skipped, **run.report(top=top)}
 
 
@@ -165,7 +170,7 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _print_line(name: str, line: dict[str, Any]) -> None:
-    peaks = ", ".join(f"{dimension} {share:.0%}" for dimension, share in line["peak_share"].items())
+    peaks = ", ".join(f"{dimension} {share:.1%}" for dimension, share in line["peak_share"].items())
     first = f", first at {line['first_refusal']}" if line["first_refusal"] else ""
     typer.echo(
         f"{name}: {line['admitted']} admitted, {line['refused']} refused{first}; peak {peaks or 'none'}"

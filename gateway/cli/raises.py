@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.asking import HERE, AsJson, Url, asked
+
 app = typer.Typer(help="Raise budgets for a while, reset them, end raises.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Option(envvar="ECOGATE_KEY", help="An administrator's API key")]
-Url = Annotated[str, typer.Option(envvar="ECOGATE_URL", help="The gateway")]
-AsJson = Annotated[bool, typer.Option("--json", help="The answer of the API as it is")]
-HERE = "http://127.0.0.1:8080"
 
 
 @app.command()
@@ -41,13 +40,13 @@ def create(
         "until": until,
         "org": org,
     }
-    _show(_asked("POST", url, "/eco/v1/raises", key, body), as_json=as_json)
+    _show(asked(url, "/eco/v1/raises", key, method="POST", body=body), as_json=as_json)
 
 
 @app.command("list")
 def listing(key: Key, url: Url = HERE, as_json: AsJson = False) -> None:
     """List raises, ended ones too."""
-    answer = _asked("GET", url, "/eco/v1/raises", key, None)
+    answer = asked(url, "/eco/v1/raises", key)
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -58,7 +57,7 @@ def listing(key: Key, url: Url = HERE, as_json: AsJson = False) -> None:
 @app.command()
 def end(raise_id: str, key: Key, url: Url = HERE, as_json: AsJson = False) -> None:
     """Take a raise back; what was used on it stays used."""
-    _show(_asked("DELETE", url, f"/eco/v1/raises/{raise_id}", key, None), as_json=as_json)
+    _show(asked(url, f"/eco/v1/raises/{raise_id}", key, method="DELETE"), as_json=as_json)
 
 
 def _show(one: dict[str, Any], *, as_json: bool) -> None:
@@ -71,27 +70,6 @@ def _show(one: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(
         f"{one['id']}  {one['policy']} ({scope})  {amounts}  {state}  {one['author']}: {one['reason']}"
     )
-
-
-def _asked(method: str, url: str, path: str, key: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    import httpx
-
-    try:
-        answer = httpx.request(
-            method,
-            f"{url.rstrip('/')}{path}",
-            json=body,
-            headers={"authorization": f"Bearer {key}"},
-            trust_env=False,
-        )
-        found: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        typer.echo(f"The gateway at {url} did not answer: {error}", err=True)
-        raise typer.Exit(1) from None
-    if not answer.is_success:
-        typer.echo(found["error"]["message"], err=True)
-        raise typer.Exit(1)
-    return found
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

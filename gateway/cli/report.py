@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.asking import HERE, Url, asked
+
 GROUPS = ("team", "model", "zone")
 QUANTITIES = (("Energy", "energy_wh", "Wh"), ("Water", "water_ml", "mL"), ("Carbon", "carbon_g", "gCO2e"))
 LATEST = 200
@@ -22,49 +24,35 @@ FORMULA = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;", "`": "'"})
 
 def report(
     key: Annotated[str, typer.Option(envvar="ECOGATE_KEY", help="API key; it sees what its role may see")],
-    url: Annotated[str, typer.Option(envvar="ECOGATE_URL", help="The gateway")] = "http://127.0.0.1:8080",
+    url: Url = HERE,
     month: Annotated[str | None, typer.Option(help="YYYY-MM; the last whole month without it")] = None,
     tz: Annotated[str, typer.Option(help="IANA zone of the month")] = "UTC",
     output: Annotated[Path | None, typer.Option(help="Write the Markdown to this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The figures behind the report")] = False,
 ) -> None:
     """Report a month: amounts with their bounds, refusals, budgets, what routing avoided, and the method."""
-    import httpx
-
     first = _month(month)
     following = (first + timedelta(days=32)).replace(day=1)
     params = {"from": first.isoformat(), "to": following.isoformat(), "tz": tz}
-    with httpx.Client(
-        base_url=url.rstrip("/"), headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=60
-    ) as client:
 
-        def ask(path: str, **more: str) -> dict[str, Any]:
-            try:
-                answer = client.get(f"/eco/v1/{path}", params=more)
-                body: dict[str, Any] = answer.json()
-            except (httpx.HTTPError, ValueError) as error:
-                typer.echo(f"The gateway at {url} did not answer: {error}", err=True)
-                raise typer.Exit(1) from None
-            if not answer.is_success:
-                typer.echo(body["error"]["message"], err=True)
-                raise typer.Exit(1)
-            return body
+    def ask(path: str, **more: str) -> dict[str, Any]:
+        return asked(url, f"/eco/v1/{path}", key, params=more)
 
-        total = ask("usage", **params, window="total")
-        latest = ask("requests", **params, limit=str(LATEST))["data"]
-        facts = {
-            "month": first.strftime("%Y-%m"),
-            "timezone": tz,
-            "total": total["data"][0],
-            "by": {name: ask("usage", **params, window="total", group_by=name)["data"] for name in GROUPS},
-            "budgets": ask("budgets")["data"],
-            "warnings": Counter(text for one in latest for text in one["warnings"]),
-            "warnings_from_latest_requests": len(latest),
-            "factors": sorted({str(source) for one in latest for source in one["sources"]}),
-            "units": total["units"],
-            "method": total["method"],
-            "baselines": total["baselines"],
-        }
+    total = ask("usage", **params, window="total")
+    latest = ask("requests", **params, limit=str(LATEST))["data"]
+    facts = {
+        "month": first.strftime("%Y-%m"),
+        "timezone": tz,
+        "total": total["data"][0],
+        "by": {name: ask("usage", **params, window="total", group_by=name)["data"] for name in GROUPS},
+        "budgets": ask("budgets")["data"],
+        "warnings": Counter(text for one in latest for text in one["warnings"]),
+        "warnings_from_latest_requests": len(latest),
+        "factors": sorted({str(source) for one in latest for source in one["sources"]}),
+        "units": total["units"],
+        "method": total["method"],
+        "baselines": total["baselines"],
+    }
     text = json.dumps(facts) if as_json else "\n".join(markdown(facts)) + "\n"
     if output is None:
         typer.echo(text, nl=False)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.asking import HERE, AsJson, Url, asked
+
 NUMBERS = {
     "requests": "requests",
     "images": "images",
@@ -19,47 +21,32 @@ NUMBERS = {
 
 def usage(
     key: Annotated[str, typer.Option(envvar="ECOGATE_KEY", help="API key")],
-    url: Annotated[str, typer.Option(envvar="ECOGATE_URL", help="The gateway")] = "http://127.0.0.1:8080",
+    url: Url = HERE,
     window: Annotated[str, typer.Option(help="hour, day, week, month or total")] = "day",
     group_by: Annotated[str | None, typer.Option(help="Such as team,zone")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="RFC 3339 time; this month without it")] = None,
     end: Annotated[str | None, typer.Option("--to", help="RFC 3339 time")] = None,
     tz: Annotated[str | None, typer.Option(help="IANA zone of the windows")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The answer of the API as it is")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show usage in energy, water and carbon; the figures are estimates."""
-    import httpx
-
-    asked = {"window": window, "group_by": group_by, "from": begin, "to": end, "tz": tz}
-    params = {name: value for name, value in asked.items() if value is not None}
-    try:
-        answer = httpx.get(
-            f"{url.rstrip('/')}/eco/v1/usage",
-            params=params,
-            headers={"authorization": f"Bearer {key}"},
-            trust_env=False,
-        )
-        body: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        typer.echo(f"The gateway at {url} did not answer: {error}", err=True)
-        raise typer.Exit(1) from None
+    params = {"window": window, "group_by": group_by, "from": begin, "to": end, "tz": tz}
+    answer = asked(url, "/eco/v1/usage", key, params=params)
     if as_json:
-        typer.echo(json.dumps(body))
-    elif answer.is_success:
-        _table(body["data"])
+        typer.echo(json.dumps(answer))
     else:
-        typer.echo(body["error"]["message"], err=True)
-    if not answer.is_success:
-        raise typer.Exit(1)
+        _table(answer["data"], hourly=window == "hour")
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]], *, hourly: bool) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     groups = list(rows[0]["group"]) if rows else []
-    table = Table("start", *groups, *NUMBERS)
+    table = Table("start", *groups, *NUMBERS.values(), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row in rows:
-        numbers = ["unknown" if row[name] is None else f"{row[name]:,.6g}" for name in NUMBERS]
-        table.add_row(row["start"], *(row["group"][name] or "(none)" for name in groups), *numbers)
+        numbers = ["unknown" if row[name] is None else f"{row[name]:,.4g}" for name in NUMBERS]
+        start = row["start"] if hourly else row["start"][: len("2026-12-31")]
+        table.add_row(start, *(row["group"][name] or "(none)" for name in groups), *numbers)
     Console().print(table)

@@ -29,7 +29,8 @@ def introduction(console: Console) -> None:
         console.width = _NO_TERMINAL_WIDTH
     console.print(
         "[bold]ecogate demo[/]: the real gateway in front of three stand-in image services. Nothing real is\n"
-        "generated; each image is priced as if the stand-in ran FLUX.1-dev on one H100 in its grid zone.\n",
+        "generated; each image is priced as if the stand-in ran FLUX.1-dev on one H100 in its grid zone,\n"
+        "and that of a conversation as if GPT-4o had gpt-image-1.5 draw it.\n",
         highlight=False,
     )
 
@@ -65,7 +66,8 @@ def _left(header: str | None) -> str:
     match = _REMAINING.fullmatch(header or "")
     if match is None:
         return header or "unknown"
-    return f"{float(match['amount']):.4g} {_UNITS[match['dimension']]}\n{match['policy']}"
+    amount, unit = f"{float(match['amount']):.4g}", _UNITS[match["dimension"]]
+    return f"{amount} {unit.removesuffix('s') if amount == '1' else unit}\n{match['policy']}"
 
 
 def _figure(one: Delivered, dimension: str) -> str:

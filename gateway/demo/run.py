@@ -133,7 +133,9 @@ async def _stoppable(demo: Demo, folder: Path) -> int:
 
 
 def _standin(zone: str) -> StandInSettings:
-    return StandInSettings(zone=zone, model=_UPSTREAM_MODEL, seconds_per_image=SECONDS_PER_IMAGE)
+    return StandInSettings(
+        zone=zone, model=_UPSTREAM_MODEL, seconds_per_image=SECONDS_PER_IMAGE, usage="tokens"
+    )
 
 
 def _write_deployments(folder: Path, standins: list[Running]) -> Path:

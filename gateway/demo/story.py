@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-MODEL = "flux-stand-in"
+MODEL, TALKER = "flux-stand-in", "gpt-stand-in"
 CHEAPEST, SECOND = "SE", "FR"
 DIMENSIONS = ("energy-wh", "water-ml", "carbon-g")
 _JOURNAL_WITHIN_S = 15.0
@@ -60,6 +60,7 @@ DESIGN = (
     ),
 )
 POSTCARDS = Ask("postcards", "harbour", "a harbour at noon", 2, "512x512", CHEAPEST, "the lowest carbon")
+LIGHTHOUSE = Ask("design", "lighthouse", "draw a lighthouse", 1, "1024x1024", CHEAPEST, "where its model is")
 TOO_MUCH = Ask("postcards", "harbour-night", "a harbour at night", 2, "512x512", "none", "3 images a month")
 SMALL_BUDGET = "postcards-month"
 
@@ -135,16 +136,38 @@ async def ask_for(caller: Guest, ask: Ask, folder: Path, facts: Facts) -> Delive
         extra_body=ask.extra,
     )
     pictures = [base64.b64decode(image.b64_json or "") for image in raw.parse().data or []]
-    files = tuple(folder / f"{ask.name}-{number}.png" for number in range(1, len(pictures) + 1))
-    for file, picture in zip(files, pictures, strict=True):
-        await asyncio.to_thread(file.write_bytes, picture)
-    delivered = Delivered(ask, files, raw.headers.get("x-request-id", ""), raw.headers)
-    for fact, holds in _answer_facts(delivered, pictures):
-        facts.expect(f"{ask.name}: {fact}", holds)
+    delivered = await _kept(ask, pictures, raw.headers, folder, facts)
     if not ask.extra:
         priced = estimate.json()["footprint"]["energy_wh"]["central"] if estimate.is_success else math.nan
         same = math.isclose(priced, delivered.figure("energy-wh"), rel_tol=_ROUNDING)
         facts.expect(f"{ask.name}: the dry run named the same energy", same)
+    return delivered
+
+
+async def talk_for(caller: Guest, ask: Ask, folder: Path, facts: Facts) -> Delivered:
+    """Has a text model draw by its image tool, with the stock client, and checks what came back."""
+    raw = await caller.images.responses.with_raw_response.create(
+        model=TALKER,
+        input=ask.prompt,
+        tools=[{"type": "image_generation", "size": ask.size, "quality": "low"}],
+        max_tool_calls=ask.n,
+    )
+    answer = raw.parse()
+    calls = [item.result for item in answer.output if item.type == "image_generation_call"]
+    facts.expect(f"{ask.name}: the model said something, too", answer.output_text)
+    return await _kept(ask, [base64.b64decode(one or "") for one in calls], raw.headers, folder, facts)
+
+
+async def _kept(
+    ask: Ask, pictures: list[bytes], headers: Mapping[str, str], folder: Path, facts: Facts
+) -> Delivered:
+    """Writes the pictures of an answer and checks it."""
+    files = tuple(folder / f"{ask.name}-{number}.png" for number in range(1, len(pictures) + 1))
+    for file, picture in zip(files, pictures, strict=True):
+        await asyncio.to_thread(file.write_bytes, picture)
+    delivered = Delivered(ask, files, headers.get("x-request-id", ""), headers)
+    for fact, holds in _answer_facts(delivered, pictures):
+        facts.expect(f"{ask.name}: {fact}", holds)
     return delivered
 
 

@@ -15,6 +15,7 @@ from gateway.demo import report
 from gateway.demo.gateway_process import log_tail
 from gateway.demo.story import (
     DESIGN,
+    LIGHTHOUSE,
     POSTCARDS,
     TOO_MUCH,
     Ask,
@@ -27,9 +28,13 @@ from gateway.demo.story import (
     check_pages,
     guest,
     issue_key,
+    talk_for,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
     from gateway.demo.gateway_process import RunningGateway
     from gateway.demo.run import Demo
     from gateway.demo.serving import Running
@@ -49,8 +54,9 @@ async def walk(demo: Demo, gateway: RunningGateway, standins: list[Running], adm
             admin = await enter(admin_key)
             ada = await enter(await issue_key(admin, team="design", user="ada", role="member"))
             bo = await enter(await issue_key(admin, team="postcards", user="bo", role="member"))
-            delivered = [await _generate(demo, ada, ask, facts) for ask in DESIGN]
-            delivered.append(await _generate(demo, bo, POSTCARDS, facts))
+            delivered = [await _made(demo, ask_for, ada, ask, facts) for ask in DESIGN]
+            delivered.append(await _made(demo, talk_for, ada, LIGHTHOUSE, facts))
+            delivered.append(await _made(demo, ask_for, bo, POSTCARDS, facts))
             refusal = await _refuse(demo, bo, standins, facts)
             report.table(demo.console, delivered, refusal)
             await check_books(admin, delivered, facts)
@@ -64,9 +70,15 @@ async def walk(demo: Demo, gateway: RunningGateway, standins: list[Running], adm
     return not facts.failed
 
 
-async def _generate(demo: Demo, caller: Guest, ask: Ask, facts: Facts) -> Delivered:
+async def _made(
+    demo: Demo,
+    make: Callable[[Guest, Ask, Path, Facts], Awaitable[Delivered]],
+    caller: Guest,
+    ask: Ask,
+    facts: Facts,
+) -> Delivered:
     with demo.console.status(f"{ask.n} x {ask.size}: {ask.prompt}"):
-        delivered = await ask_for(caller, ask, demo.pictures, facts)
+        delivered = await make(caller, ask, demo.pictures, facts)
     zone = delivered.headers.get("ecogate-zone")
     demo.tell(f"{ask.n} x {ask.size} for {ask.team}, {ask.prompt!r}, from {zone}: {ask.why}")
     return delivered

@@ -18,8 +18,10 @@ from gateway.footprint.quantities import Site
 from gateway.images.lighter import changed
 from gateway.images.strict_json import plain_name, shown_name
 from gateway.lifecycle.pricing import asked_footprint, delivered_footprint, writes_for_a_price
+from gateway.routing.ladder import in_the_long_run
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import hour_of
+from gateway.routing.standing import TOO_OLD
 from gateway.routing.whereabouts import careful_carbon_g, caution, places
 from gateway.upstreams.dialects.registry import dialect_of
 
@@ -213,16 +215,22 @@ def _candidate(
 ) -> Candidate:
     """A deployment with its price at the best reading of its zone, and with what it is ordered by."""
     factors, rules = configuration.factors, configuration.deployments.rules
-    yearly = footprint = asked_footprint(request, deployment, site(deployment), factors)
+    yearly = footprint = fixed = asked_footprint(request, deployment, site(deployment), factors)
     unsure = caution(deployment, yearly.zone)
+    usual = None if unsure else in_the_long_run(grid.tables.get(yearly.zone or ""))
+    if usual is not None:
+        fixed = asked_footprint(request, deployment, site(deployment, usual), factors)
     intensity = None if unsure else _intensity(grid, yearly, hour=hour)
     if intensity is not None and intensity.priced:
         footprint = asked_footprint(request, deployment, site(deployment, intensity), factors)
+    acts = grid.acts(request.model)
     expected = None
     if unsure:
         expected = careful_carbon_g(deployment, yearly, factors, rules.unknown_region)
-    elif intensity is not None:
-        expected = _expected_carbon_g(yearly, intensity) if grid.acts(request.model) else _carbon_g(yearly)
+    elif acts and intensity is not None and intensity.age_h is not None:
+        expected = _expected_carbon_g(yearly, intensity)
+    elif intensity is not None or usual is not None:
+        expected = _carbon_g(fixed)
     price = deployment.price_usd(footprint.images)
     return Candidate(
         deployment,
@@ -233,7 +241,8 @@ def _candidate(
         late=seen.late(deployment),
         latency_p95_s=seen.latency_p95_s(deployment),
         expected_carbon_g=expected,
-        yearly=yearly,
+        fixed_at=fixed,
+        silent=TOO_OLD if acts and deployment.id in grid.silent(request.model) else None,
         intensity=intensity,
         caution=unsure,
         usd=None if price is None else float(price),

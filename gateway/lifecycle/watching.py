@@ -14,13 +14,14 @@ from gateway.footprint.quantities import ImageWork
 from gateway.images.request import read_size
 from gateway.lifecycle.plan import site
 from gateway.routing.feed import Watch, wanted
-from gateway.routing.grid import Option, Standing
+from gateway.routing.ladder import in_the_long_run
 from gateway.routing.signal_file import read_signals
+from gateway.routing.standing import Option, Standing
 from gateway.routing.tables import MonthHourTable
 from gateway.routing.whereabouts import careful_carbon_g, caution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.footprint.quantities import Footprint
     from gateway.lifecycle.plan import Configuration
@@ -49,18 +50,18 @@ class Watching:
 def watch(configuration: Configuration) -> Watch:
     """Which zones to ask about, and how signals bear on each model group."""
     deployed = configuration.deployments
-    standings = {
-        model: Standing(_options(configuration, model, deployed.serving(model)))
-        for model in deployed.models()
-    }
-    zones = {option.zone for standing in standings.values() for option in standing.options}
     signals = deployed.signals
-    tables = {}
+    tables: dict[str, MonthHourTable] = {}
     if signals.history is not None:
         for zone, hours in read_signals(signals.history).carbon.items():
             table = MonthHourTable.learnt(zone, hours, signals.history.name)
             if table is not None:
                 tables[zone] = table
+    standings = {
+        model: Standing(_options(configuration, model, deployed.serving(model), tables))
+        for model in deployed.models()
+    }
+    zones = {option.zone for standing in standings.values() for option in standing.options}
     return Watch(
         kind=signals.kind,
         wants=tuple(wanted(signals.sources, sorted(zone for zone in zones if zone is not None))),
@@ -70,10 +71,15 @@ def watch(configuration: Configuration) -> Watch:
     )
 
 
-def _options(configuration: Configuration, model: str, group: Sequence[Deployment]) -> list[Option]:
+def _options(
+    configuration: Configuration,
+    model: str,
+    group: Sequence[Deployment],
+    tables: Mapping[str, MonthHourTable],
+) -> list[Option]:
     """One usual image at each deployment of a group; a place that nobody knows stays at its careful value."""
     factors, rules = configuration.factors, configuration.deployments.rules
-    footprints = [_usual(configuration, model, deployment) for deployment in group]
+    footprints = [_usual(configuration, model, deployment, tables) for deployment in group]
     objective = _objective(rules, group, footprints)
     options = []
     for deployment, footprint, (per_g, beside) in zip(group, footprints, objective, strict=True):
@@ -88,7 +94,13 @@ def _options(configuration: Configuration, model: str, group: Sequence[Deploymen
     return options
 
 
-def _usual(configuration: Configuration, model: str, deployment: Deployment) -> Footprint:
+def _usual(
+    configuration: Configuration,
+    model: str,
+    deployment: Deployment,
+    tables: Mapping[str, MonthHourTable],
+) -> Footprint:
+    """One usual image by the mean of its zone's history or, without one, the yearly factor."""
     size = deployment.defaults.size
     width, height = (read_size(size) if size is not None else None) or (None, None)
     image = ImageWork(
@@ -98,7 +110,11 @@ def _usual(configuration: Configuration, model: str, deployment: Deployment) -> 
         quality=deployment.defaults.quality,
         steps=deployment.defaults.steps,
     )
-    return estimate(image, site(deployment), configuration.factors)
+    yearly = estimate(image, site(deployment), configuration.factors)
+    mean = in_the_long_run(tables.get(yearly.zone or ""))
+    if mean is None or caution(deployment, yearly.zone) is not None:
+        return yearly
+    return estimate(image, site(deployment, mean), configuration.factors)
 
 
 def _objective(

@@ -40,7 +40,8 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """`even_spread` is the mean over the usable candidates; `best_fixed` the lowest by yearly factors."""
+    """`even_spread` is the mean over the usable candidates; `best_fixed` the lowest in the long run
+    (by the mean of `signals.history`, else yearly factors)."""
 
     even_spread: Baseline
     best_fixed: Baseline

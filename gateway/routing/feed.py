@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     import httpx
     from redis.asyncio import Redis
 
-    from gateway.routing.grid import Grid, Standing
+    from gateway.routing.grid import Grid
     from gateway.routing.providers.source import Provider
     from gateway.routing.readings import Kind, Reading
+    from gateway.routing.standing import Standing
     from gateway.routing.tables import MonthHourTable
     from gateway.upstreams.rules import SignalSource
 
@@ -113,7 +114,7 @@ class Feed:
 
     async def tick(self) -> None:
         """Asks about the zones whose turn it is, then takes over what the store has."""
-        watch = self.watch()
+        watch = await asyncio.to_thread(self.watch)  # it may read a long history
         for one in watch.wants:
             if await self.redis.set(one.turn_key, "asking", nx=True, ex=ASKING_S):
                 await self._ask(one)
@@ -122,7 +123,10 @@ class Feed:
         grid.kind, grid.tables, grid.standings = watch.kind, watch.tables, watch.standings
         grid.replace_series(series)
         grid.problems = problems
-        grid.refresh(hour_of(time.time()), watch.min_gain)
+        hour = hour_of(time.time())
+        for _ in grid.learning(hour, watch.min_gain):
+            await asyncio.sleep(0)
+        grid.refresh(hour, watch.min_gain)
 
     async def _ask(self, one: Wanted) -> None:
         now = time.time()

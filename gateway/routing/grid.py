@@ -1,7 +1,7 @@
 """What this process knows of the grid now, and whether routing may act on it.
 
-Filled in the background (`feed`), read by requests from memory only. Per model group it keeps the incumbent
-and the proof that acting on the signals pays. Refuses to know networks and stores.
+Filled in the background (`feed`), read by requests from memory only. Per model group it keeps where the group
+stands (`standing`). Refuses to know networks and stores.
 """
 
 from __future__ import annotations
@@ -9,51 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.routing.ladder import SHAPE_H, Intensity, from_readings, intensity_at
-from gateway.routing.proof import Proof
-from gateway.routing.seat import Seat
+from gateway.routing.ladder import Intensity, intensity_at
+from gateway.routing.standing import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.routing.readings import Kind, Series
+    from gateway.routing.standing import Standing
     from gateway.routing.tables import MonthHourTable
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A deployment as signals see it: one usual image there is `other_g` plus `energy_kwh` times the grid.
-
-    What the objective minimises is `per_g` for each of these grams plus `beside`, which no signal changes.
-    """
-
-    deployment: str
-    zone: str | None
-    other_g: float
-    energy_kwh: float
-    yearly_g_per_kwh: float
-    per_g: float = 1.0
-    beside: float = 0.0
-
-    def score(self, g_per_kwh: float) -> float:
-        """The objective of one usual image at an intensity of the grid."""
-        return self.beside + self.per_g * (self.other_g + self.energy_kwh * g_per_kwh)
-
-
-@dataclass(slots=True)
-class Standing:
-    """Where a model group stands: who leads, and whether the order goes by signals (`acts`)."""
-
-    options: Sequence[Option]
-    proof: Proof | None = None
-    acts: bool = False
-    age_h: int | None = None
-    seat: Seat = field(default_factory=Seat)
-
-    @property
-    def incumbent(self) -> str | None:
-        """The deployment that leads, None before the first refresh."""
-        return None if self.seat.place is None else self.options[self.seat.place].deployment
 
 
 @dataclass(slots=True)
@@ -93,49 +57,24 @@ class Grid:
         standing = self.standings.get(model)
         return standing.incumbent if standing is not None else None
 
+    def silent(self, model: str) -> frozenset[str]:
+        """The deployments of a model that cannot lead now: readings decide, and theirs are too old."""
+        standing = self.standings.get(model)
+        return standing.silent if standing is not None else frozenset()
+
+    def learning(self, hour: int, min_gain: float) -> Iterator[None]:
+        """Replays, in pieces, what `refresh` will need of the past; until then standings are as before."""
+        for standing in self.standings.values():
+            yield from standing.learning(hour, self._known, min_gain)
+
     def refresh(self, hour: int, min_gain: float) -> None:
         """Brings every standing up to an hour; to be called when readings or the hour have changed."""
         for standing in self.standings.values():
-            self._refresh(standing, hour, min_gain)
+            standing.refresh(hour, self._known, min_gain)
 
-    def _refresh(self, standing: Standing, hour: int, min_gain: float) -> None:
-        options = standing.options
-        yearly = [option.score(option.yearly_g_per_kwh) for option in options]
-        best = min(range(len(options)), key=yearly.__getitem__)
-        zones = [option.zone for option in options if option.zone is not None and option.zone in self.series]
-        known = [self.series[zone].newest for zone in zones]
-        newest = min((one for one in known if one is not None), default=None)
-        standing.acts, standing.age_h = False, None
-        # Yearly values are life-cycle averages: beside them only readings of that kind can stand.
-        comparable = self.kind == "average-lifecycle" or all(option.zone in zones for option in options)
-        moved = any(option.per_g for option in options)
-        if newest is not None and hour - newest <= SHAPE_H and comparable and moved:
-            if standing.proof is None:
-                first = min(min(self.series[zone].hours) for zone in zones)
-                standing.proof = Proof(best, first, min_gain)
-            standing.age_h = max(0, hour - newest)
-
-            def expected(at: int, age: int) -> list[float]:
-                return self._costs(options, at, age)
-
-            def turned_out(at: int) -> list[float] | None:
-                if any(at not in self.series[zone].hours for zone in zones):
-                    return None
-                return self._costs(options, at, 0)
-
-            standing.acts = standing.proof.supports(standing.age_h, newest, expected, turned_out)
-        if standing.acts and standing.age_h is not None:
-            standing.seat.decide(hour, self._costs(options, hour, standing.age_h), min_gain)
-        else:
-            standing.seat.take(best)
-
-    def _costs(self, options: Sequence[Option], hour: int, age: int) -> list[float]:
-        costs = []
-        for option in options:
-            series = self.series.get(option.zone or "")
-            g = from_readings(series, hour, age) if series is not None else None
-            costs.append(option.score(option.yearly_g_per_kwh if g is None else g))
-        return costs
+    @property
+    def _known(self) -> Known:
+        return Known(self.series, apart=self.kind == "average-lifecycle")
 
     def replace_series(self, series: Iterable[Series]) -> None:
         """Takes over what was read from the store."""

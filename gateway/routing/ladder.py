@@ -93,23 +93,23 @@ def intensity_at(
     return Intensity(yearly_g_per_kwh, "yearly", yearly_source)
 
 
-def from_readings(series: Series, hour: int, age: int) -> float | None:
-    """The expected g/kWh of `hour` from readings that end `age` hours before it; None without any.
+def in_the_long_run(table: MonthHourTable | None) -> Intensity | None:
+    """What a fixed choice goes by where there is a history: its mean. None leaves the yearly factor."""
+    return None if table is None else Intensity(table.mean, "table", table.source, table.kind)
 
-    The usual value of the hour, plus the last deviation from the usual, faded by its age. Where the last hour
-    is missing, the one before it counts, and so on, up to `BLEND_H` hours back.
+
+def from_readings(series: Series, hour: int, age: int) -> float | None:
+    """The expected g/kWh of `hour` from readings that end `age` hours before it; None without that reading.
+
+    The usual value of the hour, plus the last deviation from the usual, faded by its age.
     """
     hours = series.hours
-    gap = next((gap for gap in range(BLEND_H + 1) if hour - age - gap in hours), None)
-    if gap is None:
-        return None
-    asked, age = age, age + gap
-    last = hours[hour - age]
-    if age == 0:
+    last = hours.get(hour - age)
+    if last is None or age == 0:
         return last
     then, now = _usual(hours, hour - age, 1), _usual(hours, hour, -(-age // 24))
     if then is None or now is None:
-        return last if asked <= LIVE_H else None
+        return last if age <= LIVE_H else None
     deviation = last - then
     carried = deviation
     if age <= LIVE_H:

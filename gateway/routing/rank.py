@@ -27,10 +27,12 @@ class Candidate:
 
     `unavailable` says why it cannot be used now, where that is so; `free` is the free share of its capacity.
     `left_out` says why it is not asked while others are there (ejected, paused); `late` why it will hardly
-    answer in time. `latency_p95_s` is how long such work takes there, where that is known.
+    answer in time; `silent` why it cannot lead, though it may be next. `latency_p95_s` is how long such work
+    takes there, where that is known.
     `expected_carbon_g` and `expected_water_ml` replace the footprint's central values in the order;
-    `caution` says why. `yearly` is the footprint at yearly factors, where a reading changed it. `usd` is the
-    price of the request. `places` are the residency tags that its location surely has.
+    `caution` says why. `fixed_at` is the footprint by the zone's history or, without one, its yearly factor,
+    where a reading changed it. `usd` is the price of the request. `places` are the residency tags that its
+    location surely has.
     """
 
     deployment: Deployment
@@ -40,13 +42,14 @@ class Candidate:
     expected_carbon_g: float | None = None
     expected_water_ml: float | None = None
     caution: str | None = None
-    yearly: Footprint | None = None
+    fixed_at: Footprint | None = None
     usd: float | None = None
     places: frozenset[str] = frozenset()
     intensity: Intensity | None = None
     left_out: str | None = None
     late: str | None = None
     latency_p95_s: float | None = None
+    silent: str | None = None
 
     @property
     def carbon_g(self) -> float:
@@ -60,8 +63,8 @@ class Candidate:
 
     @property
     def fixed(self) -> Footprint:
-        """The footprint at yearly factors: what a choice without signals would go by."""
-        return self.footprint if self.yearly is None else self.yearly
+        """The footprint in the long run: what a choice without signals would go by."""
+        return self.footprint if self.fixed_at is None else self.fixed_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +171,11 @@ def rank(
         order = in_time + [at for at in order if accepted[at].late is not None]
     else:
         in_time = order
-    seat = next((at for at in in_time if accepted[at].deployment.id == incumbent), None)
-    first = _leading(scores, in_time, seat, rules.min_gain)
+    may_lead = [at for at in in_time if accepted[at].silent is None] or in_time
+    seat = next((at for at in may_lead if accepted[at].deployment.id == incumbent), None)
+    first = _leading(scores, may_lead, seat, rules.min_gain)
     ceiling = scores[first] * (1 + rules.near_tie)
-    ties = [at for at in in_time if scores[at] <= ceiling and at != first]
+    ties = [at for at in may_lead if scores[at] <= ceiling and at != first]
     if ties:
         ties = sorted([first, *ties], key=lambda at: (-round(accepted[at].free, 1), _unsure(accepted[at])))
         first = ties[0]
@@ -268,13 +272,17 @@ class _Sentences:
             return self._behind(at)
         rival = self._rival()
         if rival is None:
-            return f"the only one that usually answers in time: {_shown(mine, what)}"
+            return f"{self._only()}: {_shown(mine, what)}"
         if rival < mine and at == self.seat:
             return f"kept: {_shown(mine, what)}; the best rival, {_shown(rival, what)}, is not {gain} better"
         if rival < mine:
             return f"as good as equal at {_shown(mine, what)}, with more free capacity"
-        name = "carbon at yearly factors" if what == "static" else what
+        name = "carbon in the long run" if what == "static" else what
         return f"lowest {name}: {_shown(mine, what)} against {_shown(rival, what)} for the next"
+
+    def _only(self) -> str:
+        late = any(self.accepted[at].late is not None for at in self.order[1:])
+        return "the only one that usually answers in time" if late else "the only one with recent readings"
 
     def _behind(self, at: int) -> str:
         """Why a candidate is not the first."""
@@ -283,14 +291,19 @@ class _Sentences:
         told = f"{_shown(mine, what)} against {_shown(first, what)} for the first"
         if late is not None and self.accepted[self.order[0]].late is None:
             return f"{told}; moved back: {late}"
+        silent = self.accepted[at].silent
+        if silent is not None and mine < first:
+            return f"{told}; not the first: {silent}"
         gain = f"{self.rules.min_gain:.0%}"
         return f"{told}: less than {gain} better, not enough to change" if mine < first else told
 
     def _rival(self) -> float | None:
-        """The best score that stood against the first; candidates moved back for being late did not."""
+        """The best score that stood against the first; those that are late or silent did not."""
         first, *others = self.order
         if self.accepted[first].late is None:
             others = [other for other in others if self.accepted[other].late is None]
+        if self.accepted[first].silent is None:
+            others = [other for other in others if self.accepted[other].silent is None]
         return min((self.scores[other] for other in others), default=None)
 
 

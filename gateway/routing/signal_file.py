@@ -33,8 +33,19 @@ class Trace:
 
 def moment(text: str) -> float:
     """Seconds of UTC since 1970. Raises ValueError."""
-    read = datetime.fromisoformat(text.strip())
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("must be a time in RFC 3339, such as 2026-01-31T09:00:00Z") from None
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+
+
+def number(text: str) -> float:
+    """A number of a cell. Raises ValueError."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("must be a number") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ def read_signals(path: Path) -> Trace:
         if litres is not None:
             waters.setdefault(zone, {}).setdefault(hour, []).append(litres)
     refuse(problems)
+    if not sums:
+        raise ConfigError([Problem(str(path), 1, 1, "there are no signals")])
     return Trace(_means(sums), _means(waters))
 
 
@@ -95,10 +108,14 @@ def csv_rows(path: Path, needed: tuple[str, ...]) -> Iterator[Row]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             lines: list[str] = []
             reader = csv.reader(_recorded(stream, lines))
-            columns = tuple(next(reader, []))
+            columns = tuple(name.strip() for name in next(reader, []))
             missing = [name for name in needed if name not in columns]
+            twice = [name for name in needed if columns.count(name) > 1]
             if missing:
-                raise ConfigError([Problem(str(path), 1, 1, f"column {', '.join(missing)} is missing")])
+                message = f"column {', '.join(missing)} is missing; there are {', '.join(columns) or 'none'}"
+                raise ConfigError([Problem(str(path), 1, 1, message)])
+            if twice:
+                raise ConfigError([Problem(str(path), 1, 1, f"column {', '.join(twice)} is there twice")])
             lines.clear()
             for cells in reader:
                 row = Row(
@@ -139,7 +156,7 @@ def _zone(text: str) -> str:
 
 
 def _g_per_kwh(text: str) -> float:
-    value = float(text)
+    value = number(text)
     if not 0 <= value < MAX_G_PER_KWH:
         raise ValueError(f"{value:g} g/kWh is no grid's intensity")
     return value
@@ -148,7 +165,7 @@ def _g_per_kwh(text: str) -> float:
 def _l_per_kwh(text: str) -> float | None:
     if not text.strip():
         return None
-    value = float(text)
+    value = number(text)
     if not 0 <= value < MAX_WATER_L_PER_KWH:
         raise ValueError(f"{value:g} L/kWh cannot be")
     return value

@@ -8,22 +8,21 @@ everything.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from gateway.routing.ladder import from_readings
-from gateway.routing.proof import Proof
+from gateway.routing.ladder import SHAPE_H, from_readings
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import KEPT_HOURS, SECONDS_PER_HOUR, Series
-from gateway.routing.seat import Seat
+from gateway.routing.standing import ML_PER_L, TOO_OLD, Known, Standing
+from gateway.routing.standing import Option as Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.routing.signal_file import Trace
     from gateway.simulation.options import Actual, Option
     from gateway.upstreams.rules import Rules
-
-STALE_H = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +35,48 @@ class Outage:
 
 @dataclass(slots=True)
 class Costs:
-    """Grams, litres and the objective's score of one image per option and hour, as they turned out."""
+    """Grams, litres and the objective's score of one image per option and hour, as they turned out.
+
+    `means` has grams and mL per option by what the history lets one know, `seen` each as signals see it.
+    """
 
     options: Sequence[Option]
     rules: Rules
     carbon: Actual
     water: Actual
     means: list[tuple[float, float]]
-    _carbon_mean: float = field(init=False)
-    _water_mean: float = field(init=False)
+    seen: list[Seen] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._carbon_mean = sum(carbon for carbon, _ in self.means) / len(self.means)
-        self._water_mean = sum(water for _, water in self.means) / len(self.means)
+        self.seen = list(self._seen())
+
+    def _seen(self) -> Iterator[Seen]:
+        rules, weights = self.rules, self.rules.weights
+        carbon, water = (fmean(amounts) for amounts in zip(*self.means, strict=True))
+        prices = [one.deployment.usd_per_image for one in self.options]
+        known = [usd for usd in prices if usd is not None]
+        for option, usd, (carbon_g, water_ml) in zip(self.options, prices, self.means, strict=True):
+            per_g, per_ml, beside = 1.0, 0.0, 0.0
+            if rules.objective == "water":
+                per_g, per_ml = 0.0, 1.0
+            elif rules.objective == "static":
+                per_g, beside = 0.0, carbon_g
+            elif rules.objective == "weighted":
+                per_g, per_ml = weights.carbon / carbon, weights.water / water
+                price = max(known) if usd is None and known else usd
+                beside = weights.price * price / fmean(known) if price else 0.0
+            yield Seen(
+                deployment=option.deployment.id,
+                zone=option.zone if option.careful_g is None else None,
+                other_g=option.other_g,
+                energy_kwh=option.energy_kwh,
+                fixed_g_per_kwh=(carbon_g - option.other_g) / option.energy_kwh,
+                per_g=per_g,
+                beside=beside,
+                onsite_ml=option.onsite_ml,
+                fixed_l_per_kwh=(water_ml - option.onsite_ml) / option.energy_kwh / ML_PER_L,
+                per_ml=per_ml,
+            )
 
     def amounts(self, at: int, hour: int) -> tuple[float, float]:
         """Grams of CO2e and mL of one image at one option in an hour."""
@@ -60,23 +88,20 @@ class Costs:
             option.water_ml(option.l_per_kwh if litres is None else litres),
         )
 
-    def score(self, carbon_g: float, water_ml: float) -> float:
-        """What the objective minimises; the same as the ranking's but for prices."""
-        if self.rules.objective == "water":
-            return water_ml
-        if self.rules.objective == "weighted":
-            weights = self.rules.weights
-            return weights.carbon * carbon_g / self._carbon_mean + weights.water * water_ml / self._water_mean
-        return carbon_g
+    def score(self, at: int, carbon_g: float, water_ml: float) -> float:
+        """What the objective minimises for one image at one option; that of the ranking but for latency.
+
+        `static` is an order that readings do not change; what comes of it is measured in carbon.
+        """
+        return carbon_g if self.rules.objective == "static" else self.seen[at].objective(carbon_g, water_ml)
 
     def actual(self, hour: int) -> list[float]:
         """The objective per option."""
-        return [self.score(*self.amounts(at, hour)) for at in range(len(self.options))]
+        return [self.score(at, *self.amounts(at, hour)) for at in range(len(self.options))]
 
     def fixed_order(self) -> list[int]:
         """The options by what the history (or, without one, yearly factors) lets one know."""
-        scores = [self.score(carbon, water) for carbon, water in self.means]
-        return sorted(range(len(scores)), key=scores.__getitem__)
+        return sorted(range(len(self.seen)), key=lambda at: self.seen[at].fixed_score)
 
 
 def means_of(options: Sequence[Option], history: Trace | None) -> list[tuple[float, float]]:
@@ -87,8 +112,8 @@ def means_of(options: Sequence[Option], history: Trace | None) -> list[tuple[flo
         water = history.water.get(option.zone or "") if history is not None else None
         means.append(
             (
-                option.careful_g or option.carbon_g(_mean(carbon) if carbon else option.g_per_kwh),
-                option.water_ml(_mean(water) if water else option.l_per_kwh),
+                option.careful_g or option.carbon_g(fmean(carbon.values()) if carbon else option.g_per_kwh),
+                option.water_ml(fmean(water.values()) if water else option.l_per_kwh),
             )
         )
     return means
@@ -99,12 +124,11 @@ class Policy:
     """The gateway's own choice, with what it could know at the time."""
 
     costs: Costs
-    carbon: Mapping[str, Series]
-    water: Mapping[str, Series]
+    known: Known
     age_s: float
     outage: Outage | None
-    proof: Proof
-    seat: Seat = field(default_factory=Seat)
+    standing: Standing
+    min_gain: float
     switches: int = 0
     acted_hours: int = 0
     hours: int = 0
@@ -116,70 +140,43 @@ class Policy:
         if self.outage is not None and self.outage.start <= at < self.outage.end:
             heard = self.outage.start
         newest = int((heard - self.age_s) // SECONDS_PER_HOUR)
-        known = self._newest_known(newest)
-        age = None if known is None else max(0, hour - known)
-        acts = (
-            age is not None
-            and known is not None
-            and self.proof.supports(age, known, self._expected, self._turned_out)
-        )
-        before = self.seat.place
-        expected = self._expected(hour, age) if acts and age is not None else None
-        if expected is not None:
-            self.seat.decide(hour, expected, self.costs.rules.min_gain)
-        else:
-            self.seat.take(self.proof.fixed)
-        options = self.costs.options
-        candidates = [self._candidate(place, hour, age, acts=acts) for place in range(len(options))]
-        leads = None if self.seat.place is None else options[self.seat.place].deployment.id
-        ranking = rank(candidates, self.costs.rules, incumbent=leads)
-        self.switches += before is not None and before != self.seat.place
+        for series in (*self.known.carbon.values(), *self.known.water.values()):
+            series.newest = _last(series, newest)
+        standing = self.standing
+        before = standing.seat.place
+        standing.refresh(hour, self.known, self.min_gain)
+        candidates = [self._candidate(place, hour) for place in range(len(self.costs.options))]
+        ranking = rank(candidates, self.costs.rules, incumbent=standing.incumbent)
+        self.switches += before is not None and before != standing.seat.place
         self.hours += 1
-        self.acted_hours += acts
-        places = {option.deployment.id: place for place, option in enumerate(options)}
+        self.acted_hours += standing.acts
+        places = {option.deployment.id: place for place, option in enumerate(self.costs.options)}
         return [places[route.deployment.id] for route in ranking.routes if not route.rejected]
 
-    def _candidate(self, place: int, hour: int, age: int | None, *, acts: bool) -> Candidate:
+    def _candidate(self, place: int, hour: int) -> Candidate:
         option = self.costs.options[place]
         carbon, water = self.costs.means[place]
         fixed = option.footprint(carbon, water)
-        if acts and age is not None:
-            carbon, water = self._amounts(place, hour, age)
-        return Candidate(option.deployment, option.footprint(carbon, water), yearly=fixed)
+        silent = None
+        if self.standing.acts:
+            zone = self.costs.seen[place].zone or ""
+            g, litres = _read(self.known.carbon, zone, hour), _read(self.known.water, zone, hour)
+            carbon = carbon if g is None else option.carbon_g(g)
+            water = water if litres is None else option.water_ml(litres)
+            silent = TOO_OLD if option.deployment.id in self.standing.silent else None
+        return Candidate(option.deployment, option.footprint(carbon, water), fixed_at=fixed, silent=silent)
 
-    def _expected(self, hour: int, age: int) -> list[float] | None:
-        return [
-            self.costs.score(*self._amounts(place, hour, age)) for place in range(len(self.costs.options))
-        ]
 
-    def _turned_out(self, hour: int) -> list[float] | None:
-        """The objective per option by the readings of an hour; None where one is missing."""
-        for series in (*self.carbon.values(), *self.water.values()):
-            if hour not in series.hours:
-                return None
-        return self._expected(hour, 0)
+def _last(series: Series, newest: int) -> int | None:
+    hours = series.hours
+    return next((hour for hour in range(newest, newest - SHAPE_H - 1, -1) if hour in hours), None)
 
-    def _amounts(self, place: int, hour: int, age: int) -> tuple[float, float]:
-        option = self.costs.options[place]
-        carbon, water = self.costs.means[place]
-        zone = option.zone or ""
-        g = from_readings(self.carbon[zone], hour, age) if zone in self.carbon else None
-        litres = from_readings(self.water[zone], hour, age) if zone in self.water else None
-        return (
-            carbon if g is None else option.carbon_g(g),
-            water if litres is None else option.water_ml(litres),
-        )
 
-    def _newest_known(self, newest: int) -> int | None:
-        """The last hour that every zone's readings reach, `STALE_H` hours back at most."""
-        known = [self._last(one, newest) for one in self.carbon.values()]
-        found = [hour for hour in known if hour is not None]
-        return min(found) if found and len(found) == len(known) else None
-
-    @staticmethod
-    def _last(series: Series, newest: int) -> int | None:
-        hours = series.hours
-        return next((hour for hour in range(newest, newest - STALE_H - 1, -1) if hour in hours), None)
+def _read(known: Mapping[str, Series], zone: str, hour: int) -> float | None:
+    series = known.get(zone)
+    if series is None or series.newest is None:
+        return None
+    return from_readings(series, hour, max(0, hour - series.newest))
 
 
 def policy(
@@ -187,11 +184,12 @@ def policy(
 ) -> Policy:
     """The policy with its history read; only the last weeks of the history count as readings."""
     first = min((min(hours) for hours in trace.carbon.values()), default=0)
-    carbon = _series(costs.options, trace.carbon, history.carbon if history else {}, first)
-    water = _series(costs.options, trace.water, history.water if history else {}, first)
-    start = min((min(one.hours) for one in carbon.values() if one.hours), default=first)
-    proof = Proof(costs.fixed_order()[0], start, costs.rules.min_gain)
-    return Policy(costs, carbon, water, age_s, outage, proof)
+    known = Known(
+        _series(costs.options, trace.carbon, history.carbon if history else {}, first),
+        _series(costs.options, trace.water, history.water if history else {}, first),
+    )
+    standing = Standing(costs.seen)
+    return Policy(costs, known, age_s, outage, standing, costs.rules.min_gain)
 
 
 def _series(
@@ -209,7 +207,3 @@ def _series(
         hours = {hour: value for hour, value in earlier.items() if last - KEPT_HOURS < hour < first}
         series[zone] = Series(zone, source="trace", hours={**hours, **trace[zone]})
     return series
-
-
-def _mean(hours: Mapping[int, float]) -> float:
-    return sum(hours.values()) / len(hours)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WH_PER_KWH = 1000.0
 ML_PER_L = 1000.0
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ def options_for(
             left_out.append(f"{deployment.id}: {refused}")
             continue
         if zone is not None and zone not in trace.carbon:
-            problems.append(
-                Problem(file, 1, 1, f"deployment {deployment.id}: there are no signals for zone {zone}")
-            )
+            there = ", ".join(sorted(trace.carbon)[:SHOWN])
+            message = f"deployment {deployment.id}: there are no signals for zone {zone}, only for {there}"
+            problems.append(Problem(file, 1, 1, message))
         energy_kwh = yearly.energy_wh.central / WH_PER_KWH
         options.append(
             Option(

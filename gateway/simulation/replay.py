@@ -94,7 +94,7 @@ class Replay:
         slots[place].take(start, images)
         carbon, water = self.costs.amounts(place, int(start // SECONDS_PER_HOUR))
         outcome.gco2 += carbon * images
-        outcome.score += self.costs.score(carbon, water) * images
+        outcome.score += self.costs.score(place, carbon, water) * images
         outcome.litres += water * images / ML_PER_L
         outcome.images += images
         name = self.costs.options[place].deployment.id

@@ -134,7 +134,7 @@ def run(question: Question) -> Result:
     factors = load_factors()
     trace = read_signals(question.signals)
     history = read_signals(question.history) if question.history is not None else None
-    arrivals = read_requests(question.requests)
+    arrivals = read_requests(question.requests, _time_of(trace))
     deployed = load_deployments(question.deployments, environ=None)
     file = str(question.deployments)
     model = question.model or deployed.models()[0]
@@ -143,12 +143,6 @@ def run(question: Question) -> Result:
         raise ConfigError([Problem(file, 1, 1, f"no deployment offers {model}")])
     rules = _rules(deployed.rules, question.objective)
     options = options_for(file, group, model, trace, rules=rules, factors=factors)
-    first = min(min(hours) for hours in trace.carbon.values()) * SECONDS_PER_HOUR
-    last = (max(max(hours) for hours in trace.carbon.values()) + 1) * SECONDS_PER_HOUR
-    outside = sum(not first - MARGIN_S <= arrival.at < last + MARGIN_S for arrival in arrivals)
-    if outside:
-        message = f"{outside} requests are outside the time of the signals"
-        raise ConfigError([Problem(str(question.requests), 1, 1, message)])
     return simulated(
         World(model, rules, options, trace, history, arrivals),
         age_h=question.signal_age_h,
@@ -157,6 +151,12 @@ def run(question: Question) -> Result:
         seconds_per_image=question.seconds_per_image,
         capacity=question.capacity,
     )
+
+
+def _time_of(trace: Trace) -> tuple[float, float]:
+    """From when until when requests can be served."""
+    hours = [hour for known in trace.carbon.values() for hour in (min(known), max(known) + 1)]
+    return min(hours) * SECONDS_PER_HOUR - MARGIN_S, max(hours) * SECONDS_PER_HOUR + MARGIN_S
 
 
 def simulated(

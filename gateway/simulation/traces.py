@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigError, Problem
-from gateway.routing.signal_file import BadCell, csv_rows, moment, refuse
+from gateway.routing.signal_file import BadCell, csv_rows, moment, number, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +22,21 @@ class Arrival:
     deferrable_hours: float = 0.0
 
 
-def read_requests(path: Path) -> list[Arrival]:
-    """`time,images[,deferrable_hours]`, in order of time. Raises ConfigError."""
+def read_requests(path: Path, within: tuple[float, float] = (-inf, inf)) -> list[Arrival]:
+    """`time,images[,deferrable_hours]`, in order of time. Raises ConfigError, also for times not `within`."""
+
+    def time(text: str) -> float:
+        at = moment(text)
+        if not within[0] <= at < within[1]:
+            raise ValueError("is outside the time of the signals")
+        return at
+
     arrivals: list[Arrival] = []
     problems: list[Problem] = []
     for row in csv_rows(path, ("time", "images")):
         try:
             arrival = Arrival(
-                row.read("time", moment), row.read("images", _images), row.read("deferrable_hours", _hours)
+                row.read("time", time), row.read("images", _images), row.read("deferrable_hours", _hours)
             )
         except BadCell as bad:
             problems.append(bad.problem)
@@ -42,14 +50,16 @@ def read_requests(path: Path) -> list[Arrival]:
 
 
 def _images(text: str) -> int:
-    images = int(text)
+    images = number(text)
     if images < 0:
         raise ValueError("images cannot be negative")
-    return images
+    if not images.is_integer():
+        raise ValueError("images must be a whole number")
+    return int(images)
 
 
 def _hours(text: str) -> float:
-    hours = float(text) if text.strip() else 0.0
-    if not 0 <= hours < float("inf"):
+    hours = number(text) if text.strip() else 0.0
+    if not 0 <= hours < inf:
         raise ValueError("deferrable_hours cannot be negative or endless")
     return hours

@@ -18,6 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -25,6 +26,7 @@ from gateway.errors import StoreAway, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
 
 MAX_CONNECTIONS = 64  # per process; a call waits for a free one within its own deadline
 CLUSTER, SENTINEL = "redis+cluster://", "redis+sentinel://"
@@ -40,7 +42,17 @@ logger = logging.getLogger(__name__)
 
 
 class _Telling(AbstractConnection):
-    """A connection that tells in redis-py's words that the other side has closed it."""
+    """A connection that tells in redis-py's words that the other side has closed it.
+
+    Commands are packed by hiredis, as redis-py does where it is not asynchronous: packed in Python, the keys
+    of one script cost more than all the rest of its call.
+    """
+
+    _packer = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = self._packer.pack(*args)
+        return packed
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         try:

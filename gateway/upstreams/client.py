@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -46,11 +45,19 @@ unknown outcome and would be charged, which costs more than a new connection doe
 @dataclass(slots=True)
 class Upstream:
     """One deployment with its own connections; `in_flight` counts requests of this process only (capacity is
-    counted by leases, which all gateways share)."""
+    counted by leases, which all gateways share).
+
+    The transport is called without a client around it, which would look for redirects, cookies and
+    credentials in every answer; none of these is ever wanted here. `headers` go with every request,
+    `timeouts` are in the transport's words.
+    """
 
     deployment: Deployment
-    http: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
+    headers: Mapping[str, str]
+    timeouts: Mapping[str, float | None]
     in_flight: int = 0
+    _urls: dict[str, httpx.URL] = field(default_factory=dict)
 
     async def send(
         self, request: ImageRequest, *, trace_headers: Mapping[str, str], max_answer_bytes: int
@@ -62,20 +69,22 @@ class Upstream:
         """
         dialect = dialect_of(self.deployment)
         body, left_out = dialect.body(request, self.deployment)
-        outgoing = self.http.build_request(
+        outgoing = httpx.Request(
             "POST",
-            dialect.paths[request.route],
+            self._url(dialect.paths[request.route]),
             content=body.sent(),
             headers={
+                **self.headers,
                 "content-type": body.content_type,
                 "content-length": str(body.length),
                 **trace_headers,
             },
+            extensions={"timeout": self.timeouts},
         )
         self.in_flight += 1
         following = False
         try:
-            response = await self.http.send(outgoing, stream=True)
+            response = await self.transport.handle_async_request(outgoing)
             try:
                 if not response.is_success:
                     raise await refusal_of(response, self.deployment)
@@ -103,6 +112,14 @@ class Upstream:
             self._left,
         )
 
+    def _url(self, path: str) -> httpx.URL:
+        url = self._urls.get(path)
+        if url is None:
+            one = self.deployment
+            version = {"api-version": one.api_version} if one.api_version else None
+            url = self._urls[path] = httpx.URL(f"{one.base_url.rstrip('/')}/{path}", params=version)
+        return url
+
     def _left(self) -> None:
         self.in_flight -= 1
 
@@ -124,16 +141,19 @@ class Upstreams:
         for upstream in forms:
             if upstream.deployment == deployment:
                 return upstream
-        forms.append(Upstream(deployment, self._client(deployment)))
+        forms.append(self._opened(deployment))
         return forms[-1]
 
     async def close(self) -> None:
-        await asyncio.gather(*(upstream.http.aclose() for forms in self._open.values() for upstream in forms))
+        await asyncio.gather(
+            *(upstream.transport.aclose() for forms in self._open.values() for upstream in forms)
+        )
 
-    def _client(self, deployment: Deployment) -> httpx.AsyncClient:
+    def _opened(self, deployment: Deployment) -> Upstream:
         headers = {
             "accept": "application/json",
             "accept-encoding": "identity",
+            "connection": "keep-alive",
             "user-agent": f"ecogate/{__version__}",
         }
         if deployment.api_key is not None:
@@ -141,17 +161,8 @@ class Upstreams:
             headers[name] = f"Bearer {secret}" if name == "authorization" else secret
         if deployment.image_deployment is not None:
             headers[IMAGE_DEPLOYMENT] = deployment.image_deployment
-        return httpx.AsyncClient(
-            base_url=deployment.base_url,
-            params={"api-version": deployment.api_version} if deployment.api_version else None,
-            headers=headers,
-            timeout=httpx.Timeout(self.read_timeout_s, connect=self.connect_timeout_s, pool=None),
-            transport=AiohttpTransport(client=_session),
-            # Requests of all clients share these connections; no cookie may tie them together.
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        timeouts = {"connect": self.connect_timeout_s, "read": self.read_timeout_s, "pool": None}
+        return Upstream(deployment, AiohttpTransport(client=_session), headers, timeouts)
 
 
 def _session() -> aiohttp.ClientSession:

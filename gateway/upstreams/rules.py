@@ -24,7 +24,7 @@ NEAR_TIE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Shares of the weighted objective; each quantity is divided by the group's even spread at yearly factors
+    """Shares of the weighted objective; each quantity is divided by the group's even spread in the long run
     first, so that weights do not drift with the grid."""
 
     carbon: float = 1.0

@@ -94,6 +94,31 @@ async def test_a_reset_gives_back_what_was_used_and_changes_no_account(gateway: 
     assert (await row(client))["used"] == 2
 
 
+async def test_a_reset_gives_back_nothing_twice_and_ends_with_the_window(gateway: Gateway) -> None:
+    client = await gateway.member()
+    assert [await asked(client), await asked(client)] == [200, 402]
+    late = (datetime.now(UTC) + timedelta(days=300)).isoformat()
+    reset = DESIGN | {"reset": True, "until": late}
+
+    first, second = [(await gateway.admin.post(RAISES, json=reset)).json() for _ in range(2)]
+    assert [await asked(client), await asked(client)] == [200, 402]
+    third = (await gateway.admin.post(RAISES, json=reset)).json()
+    assert [await asked(client), await asked(client)] == [200, 402]
+
+    assert [one["amounts"]["images"] for one in (first, second, third)] == [1, 0, 1]
+    assert first["until"] == (await row(client))["window"]["end"]
+    await gateway.admin.delete(f"{RAISES}/{third['id']}")
+    again = (await gateway.admin.post(RAISES, json=reset)).json()
+    assert again["amounts"]["images"] == 2, "what was taken back may be given back again"
+
+
+async def test_an_unknown_budget_is_told_which_there_are(gateway: Gateway) -> None:
+    answer = await gateway.admin.post(RAISES, json=MORE | {"policy": "design-moth"})
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == "There is no such budget. There are: design-month."
+
+
 async def test_nobody_raises_a_limit_that_its_own_requests_count_against(gateway: Gateway) -> None:
     for role in ("member", "service", "team_admin"):
         client = await gateway.member(role=role)
@@ -145,7 +170,7 @@ async def test_a_raise_outlives_a_restart_and_reaches_other_gateways(tmp_path: P
     ):
         client = await second.member()
         await first.admin.post(RAISES, json=MORE)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while (await row(client))["raised"] == 0:
                 await asyncio.sleep(0.02)
         assert await asked(client) == 200

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.budgets.amounts import FIGURES, Amounts, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter
+from gateway.budgets.holds import Held
 from gateway.budgets.wire import OrgKeys
 from gateway.store.keyspace import journal_key, org_key
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.budgets.amounts import Bound
+    from gateway.budgets.ledger import Ledger
 
 HOUR_MS = 3_600_000
 ORG = "acme"
@@ -73,6 +75,25 @@ def counter(
         current=buckets[0],
         next=buckets[1],
     )
+
+
+BUDGET = counter(energy=100, images=50)
+HIGH = counter("high", bound="high", carbon=1000)
+
+
+async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> Held:
+    """What a reserve says that must be admitted."""
+    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
+    assert isinstance(answer, Held)
+    return answer
+
+
+async def expired(ledger: Ledger, redis: Redis, *, sent: str | None = None) -> None:
+    """Let `h1` expire, after it was sent with that record or without being sent."""
+    if sent is not None:
+        await ledger.dispatch(ORG, "h1", sent)
+    await end_lease(redis, "h1")
+    assert await ledger.expiry.due() == 1
 
 
 async def entries(redis: Redis, stream: str) -> list[dict[str, str]]:

@@ -46,11 +46,6 @@ DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def ledger(redis: Redis) -> Ledger:
-    return Ledger(redis, lease_s=60, timeout_ms=2000)
-
-
-@pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     opened = await open_database(None, tmp_path)
     yield opened

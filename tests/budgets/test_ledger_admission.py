@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.budgets.amounts import Charge, Dimension
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Bucket
 from gateway.budgets.holds import Held
-from gateway.budgets.ledger import Ledger
 from gateway.errors import HoldGone, LedgerUnavailable, WindowMoved
 from tests.budgets.ledger_builders import (
     HOUR_MS,
@@ -21,6 +20,7 @@ from tests.budgets.ledger_builders import (
     counter,
     counter_keys,
     end_lease,
+    held,
     now_ms,
     stored,
 )
@@ -28,18 +28,7 @@ from tests.budgets.ledger_builders import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from gateway.budgets.counter import Counter
-
-
-@pytest.fixture
-def ledger(redis: Redis) -> Ledger:
-    return Ledger(redis, lease_s=60, timeout_ms=2000)
-
-
-async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> Held:
-    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
-    assert isinstance(answer, Held)
-    return answer
+    from gateway.budgets.ledger import Ledger
 
 
 async def test_a_request_that_fits_is_held_in_every_dimension(ledger: Ledger, redis: Redis) -> None:

@@ -13,12 +13,13 @@ from gateway.budgets.scripts import Script
 from gateway.budgets.wire import OrgKeys
 from gateway.store.keyspace import journal_key
 from tests.budgets.ledger_builders import (
+    BUDGET,
     ORG,
     RECORD,
     charge,
-    counter,
     end_lease,
     everything,
+    expired,
     journal,
     posted,
     stored,
@@ -27,25 +28,14 @@ from tests.budgets.ledger_builders import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-BUDGET = counter(energy=100, images=50)
-HIGH = counter("high", bound="high", carbon=1000)
 SENT_RECORD = '{"id":"r1","deployment":"d1"}'
 ACTUAL_RECORD = '{"id":"r1","basis":"settled"}'
 
 
 @pytest.fixture
-async def ledger(redis: Redis) -> Ledger:
-    """A ledger in which `h1` holds 40 uWh, 4 uL, 5 ugCO2e (80, 8, 10 at most) and two images."""
-    ledger = Ledger(redis, lease_s=60, timeout_ms=2000)
-    assert isinstance(await ledger.reserve(ORG, "h1", [charge(40, 4, 5, 2)], [BUDGET, HIGH], RECORD), Held)
-    return ledger
-
-
-async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
-    if sent:
-        await ledger.dispatch(ORG, "h1", SENT_RECORD)
-    await end_lease(redis, "h1")
-    assert await ledger.expiry.due() == 1
+def ledger(holding: Ledger) -> Ledger:
+    """One in which `h1` is held."""
+    return holding
 
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
@@ -54,7 +44,7 @@ async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
 
 
 async def test_an_expired_hold_is_charged_as_held_where_it_was_sent(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=True)
+    await expired(ledger, redis, sent=SENT_RECORD)
 
     assert await spent_and_held(redis) == ([40, 4, 5, 2, 0, 0], [0] * 6)
     (entry,) = await journal(redis)
@@ -67,7 +57,7 @@ async def test_an_expired_hold_is_charged_as_held_where_it_was_sent(ledger: Ledg
 
 
 async def test_an_expired_hold_that_was_never_sent_is_void(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=False)
+    await expired(ledger, redis)
 
     assert await spent_and_held(redis) == ([0] * 6, [0] * 6)
     (entry,) = await journal(redis)
@@ -147,7 +137,7 @@ async def test_a_renewal_opens_no_hold_that_ended(ledger: Ledger, redis: Redis) 
 async def test_a_late_settlement_posts_only_the_signed_difference(
     ledger: Ledger, redis: Redis, actual: int
 ) -> None:
-    await expired(ledger, redis, sent=True)
+    await expired(ledger, redis, sent=SENT_RECORD)
 
     settled = await ledger.settle(ORG, "h1", charge(actual, 4, 6, 2), ACTUAL_RECORD)
     again = await ledger.settle(ORG, "h1", charge(1), RECORD)
@@ -165,7 +155,7 @@ async def test_a_late_settlement_posts_only_the_signed_difference(
 
 
 async def test_a_late_release_takes_back_what_the_expiry_charged(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=True)
+    await expired(ledger, redis, sent=SENT_RECORD)
 
     released = await ledger.release(ORG, "h1", ACTUAL_RECORD)
     again = await ledger.release(ORG, "h1", RECORD)
@@ -177,7 +167,7 @@ async def test_a_late_release_takes_back_what_the_expiry_charged(ledger: Ledger,
 
 
 async def test_settling_what_an_expiry_voided_changes_nothing(ledger: Ledger, redis: Redis) -> None:
-    await expired(ledger, redis, sent=False)
+    await expired(ledger, redis)
 
     settled = await ledger.settle(ORG, "h1", charge(30), RECORD)
 

@@ -9,7 +9,6 @@ import pytest
 
 from gateway.budgets.amounts import MAX_REQUEST, MAX_STORED, Amounts, Charge, Dimension
 from gateway.budgets.holds import Denied, Held
-from gateway.budgets.ledger import Ledger
 from gateway.budgets.scripts import Script
 from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import ORGS
@@ -21,6 +20,7 @@ from tests.budgets.ledger_builders import (
     counter_keys,
     entries,
     everything,
+    held,
     journal,
     now_ms,
     stored,
@@ -32,17 +32,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.budgets.counter import Counter, Shortfall
-
-
-@pytest.fixture
-def ledger(redis: Redis) -> Ledger:
-    return Ledger(redis, lease_s=60, timeout_ms=2000)
-
-
-async def held(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> Held:
-    answer = await ledger.reserve(ORG, hold_id, [taken], counters, RECORD)
-    assert isinstance(answer, Held)
-    return answer
+    from gateway.budgets.ledger import Ledger
 
 
 async def denied(ledger: Ledger, hold_id: str, taken: Charge, *counters: Counter) -> tuple[Shortfall, ...]:

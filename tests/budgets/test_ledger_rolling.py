@@ -16,7 +16,7 @@ from gateway.budgets.audit import audit
 from gateway.budgets.counter import Bucket
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
-from gateway.budgets.raises import Raise, limits_with
+from gateway.budgets.raises import Raise, limits_with, still_to_give_back
 from gateway.budgets.verdict import first_that_fits
 from gateway.budgets.windows import Window, current_and_next, length_ms, moment
 from gateway.budgets.wire import OrgKeys
@@ -274,6 +274,40 @@ async def test_another_window_starts_at_zero_but_for_parts_that_begin_where_the_
     ]
 
     assert found == [4, 0, 4]
+
+
+@given(
+    used=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+    at=st.lists(st.integers(0, 5), min_size=1, max_size=5).map(sorted),
+)
+def test_resets_give_back_each_part_of_a_rolling_window_once(used: list[int], at: list[int]) -> None:
+    """A window of six parts and the one in force, of which each part uses its amount at its beginning."""
+    trail, granted = 6, tuple[Raise, ...]()
+    for part in at:
+        counted = {number: used[number] for number in range(part + 1)}
+        leaving = [(10 * (number + trail + 1), {"energy": amount}) for number, amount in counted.items()]
+        amounts, left = still_to_give_back(
+            {"energy": sum(counted.values())}, leaving[:-1], granted, 10 * part + 1
+        )
+        one = Raise(
+            id=f"r{len(granted)}",
+            org=ORG,
+            policy="day",
+            scope={},
+            counter="day|{}",
+            amounts=amounts,
+            from_ms=10 * part + 1,
+            until_ms=10 * (part + trail + 1),
+            author="key",
+            reason="why",
+            kind="reset",
+            leaving=left,
+        )
+        granted = (*granted, one)
+
+    for now in range(10 * at[-1] + 1, 140):
+        counting = sum(used[n] for n in range(at[-1] + 1) if 10 * (n + trail + 1) > now)
+        assert limits_with({Dimension.ENERGY: 1}, granted, now)[Dimension.ENERGY] == 1 + counting
 
 
 WATCHED_BY = (50, 80)

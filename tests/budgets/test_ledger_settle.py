@@ -11,10 +11,11 @@ import pytest
 from gateway.budgets.amounts import Dimension
 from gateway.budgets.counter import Bucket
 from gateway.budgets.holds import Denied, Held
-from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
 from gateway.errors import HoldGone
 from tests.budgets.ledger_builders import (
+    BUDGET,
+    HIGH,
     HOUR_MS,
     ORG,
     RECORD,
@@ -23,6 +24,7 @@ from tests.budgets.ledger_builders import (
     counter_keys,
     end_lease,
     everything,
+    expired,
     journal,
     now_ms,
     posted,
@@ -32,24 +34,15 @@ from tests.budgets.ledger_builders import (
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-BUDGET = counter(energy=100, images=50)
-HIGH = counter("high", bound="high", carbon=1000)
+    from gateway.budgets.ledger import Ledger
+
 ACTUAL_RECORD = '{"id":"r1","basis":"settled"}'
 
 
 @pytest.fixture
-async def ledger(redis: Redis) -> Ledger:
-    """A ledger in which `h1` holds 40 uWh, 4 uL, 5 ugCO2e (80, 8, 10 at most) and two images."""
-    ledger = Ledger(redis, lease_s=60, timeout_ms=2000)
-    assert isinstance(await ledger.reserve(ORG, "h1", [charge(40, 4, 5, 2)], [BUDGET, HIGH], RECORD), Held)
-    return ledger
-
-
-async def expired(ledger: Ledger, redis: Redis, *, sent: bool) -> None:
-    if sent:
-        await ledger.dispatch(ORG, "h1", "{}")
-    await end_lease(redis, "h1")
-    assert await ledger.expiry.due() == 1
+def ledger(holding: Ledger) -> Ledger:
+    """One in which `h1` is held."""
+    return holding
 
 
 async def spent_and_held(redis: Redis) -> tuple[list[int], list[int]]:
@@ -310,7 +303,7 @@ async def test_nothing_is_sent_for_a_hold_that_is_not_open(ledger: Ledger, redis
         case "release":
             await ledger.release(ORG, "h1", RECORD)
         case _:
-            await expired(ledger, redis, sent=False)
+            await expired(ledger, redis)
 
     for hold_id in ("h1", "never-reserved"):
         with pytest.raises(HoldGone):
@@ -328,7 +321,7 @@ async def test_a_hold_that_ended_leaves_only_a_small_tombstone(
         case "release":
             await ledger.release(ORG, "h1", RECORD)
         case _:
-            await expired(ledger, redis, sent=True)
+            await expired(ledger, redis, sent="{}")
             if end == "late":
                 await ledger.settle(ORG, "h1", charge(1), RECORD)
 

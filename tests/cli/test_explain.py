@@ -6,9 +6,11 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
+from tests.api.test_conversations import ASKS, running
 from tests.cli.commands import ecogate
 from tests.running import ADMIN_KEY, GENERATIONS, MODEL, budget, gateway_running
 
@@ -77,6 +79,17 @@ async def test_a_request_is_explained_to_its_key_and_to_administrators(
     assert (refused.exit_code, refused.stderr.strip()) == (2, "Your key's role may only ask for itself.")
 
 
+async def test_a_key_that_is_not_known_is_told_with_the_gateway_that_was_asked(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with gateway_running(tmp_path, redis_url) as gateway:
+        words = ("explain", "--url", gateway.url, "--key", "egk_unknown", "--body", "-")
+        result = await asyncio.to_thread(CliRunner().invoke, app, words, input=json.dumps(ASK))
+
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(f"It was shown to {gateway.url}.")
+
+
 async def test_a_body_may_come_by_standard_input(tmp_path: Path, redis_url: str) -> None:
     async with gateway_running(tmp_path, redis_url) as gateway:
         words = ("explain", "--url", gateway.url, "--key", await gateway.key(), "--body", "-")
@@ -84,6 +97,39 @@ async def test_a_body_may_come_by_standard_input(tmp_path: Path, redis_url: str)
 
     assert result.exit_code == 0
     assert "no budget has a say" in result.stdout
+
+
+@pytest.mark.parametrize(("kind", "requested"), [("responses", 1), ("chat", 4)], ids=["a response", "a chat"])
+async def test_a_conversation_is_explained_by_what_it_can_cause(
+    tmp_path: Path, redis_url: str, kind: str, requested: int
+) -> None:
+    deployment, _, asked = ASKS[kind]
+    body = tmp_path / "request.json"
+    body.write_text(json.dumps(asked))
+    async with running(tmp_path, redis_url, deployment, budget()) as gateway:
+        words = ("--url", gateway.url, "--body", str(body), "--key", await gateway.key())
+        explained = await asyncio.to_thread(ecogate, "explain", *words)
+
+    assert explained.exit_code == 0
+    assert f"limit 5, raised 0, used 0, held 0, remaining 5, requested {requested}" in explained.stdout
+    assert gateway.generations() == []
+
+
+async def test_an_edit_is_explained_with_the_pictures_it_starts_from(tmp_path: Path, redis_url: str) -> None:
+    edit, plain = ASK | {"images": [{"file_id": "one"}, {"file_id": "two"}], "n": 2}, ASK | {"n": 2}
+    body = tmp_path / "request.json"
+    budgets = [budget("gifts", match={"route": ["images.edit"]}, limits={"images": 1})]
+    async with gateway_running(tmp_path, redis_url, budgets=budgets) as gateway:
+        words = ("--url", gateway.url, "--body", str(body), "--key", await gateway.key())
+        explained = []
+        for one in (edit, plain):
+            body.write_text(json.dumps(one))
+            explained.append(await asyncio.to_thread(ecogate, "explain", *words))
+
+    assert [one.exit_code for one in explained] == [1, 0]
+    assert "gifts (team design): deny in mode enforce" in explained[0].stdout
+    assert "requested 2" in explained[0].stdout
+    assert "no budget has a say" in explained[1].stdout
 
 
 def test_what_cannot_be_asked_is_told(tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ async def replay(folder: Path, *words: str) -> tuple[int, str]:
     return result.exit_code, result.stdout + result.stderr
 
 
+async def test_a_folder_without_a_usage_history_is_told_and_left_as_it_is(past: Path) -> None:
+    where = ("--policies", str(past / "policies"), "--data-dir", str(past / "other"))
+
+    result = await asyncio.to_thread(ecogate, "policies", "replay", *where)
+
+    assert result.exit_code == 2
+    assert f"cannot be read: there is none in {past / 'other'}" in result.stderr
+    assert not (past / "other").exists()
+
+
 async def test_a_replay_tells_who_would_have_been_refused_and_what_it_cannot_know(past: Path) -> None:
     code, text = await replay(past)
     _, as_json = await replay(past, "--json", "--since", "30d")

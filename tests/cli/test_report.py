@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.report import markdown
 from tests.cli.commands import ecogate
+from tests.lifecycle.reading import recorded
 from tests.running import GENERATIONS, MODEL, gateway_running
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ async def test_a_month_is_reported_with_bounds_baselines_and_method(tmp_path: Pa
         made = await client.post(
             GENERATIONS, json={"model": MODEL, "prompt": "a cat", "n": 2, "size": "64x64"}
         )
-        async with asyncio.timeout(10):
-            while (await client.get(f"/eco/v1/requests/{made.headers['x-request-id']}")).is_error:
-                await asyncio.sleep(0.02)
+        await recorded(client, made.headers["x-request-id"])
         words = ("report", "--key", key, "--url", gateway.url, "--month", month)
         file = tmp_path / "report.md"
 

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.cli.commands import ecogate
+from tests.lifecycle.reading import recorded
 from tests.running import GENERATIONS, MODEL, gateway_running
 
 if TYPE_CHECKING:
@@ -22,19 +23,18 @@ async def test_usage_is_shown_as_a_table_and_as_json(tmp_path: Path, redis_url: 
         made = await client.post(
             GENERATIONS, json={"model": MODEL, "prompt": "a cat", "n": 2, "size": "64x64"}
         )
-        async with asyncio.timeout(10):
-            while (await client.get(f"/eco/v1/requests/{made.headers['x-request-id']}")).is_error:
-                await asyncio.sleep(0.02)
+        await recorded(client, made.headers["x-request-id"])
         words = ("usage", "--key", key, "--url", gateway.url, "--window", "total", "--group-by", "team,zone")
 
-        table = await asyncio.to_thread(ecogate, *words, COLUMNS="200")
+        table = await asyncio.to_thread(ecogate, *words, COLUMNS="80")
         shown = await asyncio.to_thread(ecogate, *words, "--json")
 
         (row,) = json.loads(shown.stdout)["data"]
         assert row["group"] == {"team": "design", "zone": "SE"}
         assert (row["requests"], row["images"]) == (1, 2)
-        for text in ("design", "SE", "energy_wh", f"{row['energy_wh']:,.6g}"):
+        for text in ("design", "SE", "Wh", f"{row['energy_wh']:,.4g}", row["start"][:10]):
             assert text in table.stdout
+        assert "…" not in table.stdout
 
 
 async def test_what_the_gateway_refuses_is_told_in_its_words(tmp_path: Path, redis_url: str) -> None:

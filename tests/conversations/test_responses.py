@@ -201,6 +201,12 @@ def test_a_body_is_told_by_its_members() -> None:
     chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     assert read_any(json.dumps(chat).encode()).route == "chat"
     assert read_any(b'{"model": "m", "prompt": "a cat"}').route == "images.generate"
+    edit = {"model": "m", "prompt": "a hat", "images": [{"file_id": "a"}, {"file_id": "b"}]}
+    assert read_any(json.dumps(edit).encode()).route == "images.edit"
+    assert read_any(json.dumps(edit).encode()).input_images == 2
+    assert (
+        read_any(b'{"model": "m", "prompt": "a hat", "image": "https://a.example/b.png"}').input_images == 1
+    )
 
 
 WORDS = st.text("aKn_ é\ufb01", max_size=4) | st.sampled_from(["type", "image_generation", "auto", "image"])

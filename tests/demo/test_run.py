@@ -13,7 +13,7 @@ from tests.ports import free_port
 
 RUN = "import sys; from gateway.demo.run import run_demo; sys.exit(run_demo(leave={}, port={}))"
 
-PICTURES = ["fox-1", "harbour-1", "harbour-2", "lake-1", "lake-2", "lamp-1"]
+PICTURES = ["fox-1", "harbour-1", "harbour-2", "lake-1", "lake-2", "lamp-1", "lighthouse-1"]
 
 
 def start(folder: Path, *, leave: bool) -> subprocess.Popen[str]:
@@ -52,6 +52,7 @@ def test_the_whole_demo_holds_and_leaves_only_its_pictures(folder: Path) -> None
         "lake-1.png",
         "lake-2.png",
         "lamp-1.png",
+        "lighthouse-1.png",
     ]
     with Image.open(folder / "data" / "demo" / "lake-2.png") as picture:
         assert picture.size == (1536, 1024)

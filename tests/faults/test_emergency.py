@@ -8,16 +8,14 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from gateway.store.sql import open_database
-from tests.faults.world import ASK, ORG, assert_exact, charged, service, store_running, until
+from tests.faults.world import ORG, ask, assert_exact, charged, service, until
 from tests.processes import gateway_process
-from tests.running import GENERATIONS, budget
+from tests.running import budget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.faults.world import Store
@@ -31,20 +29,6 @@ BUDGET = budget(
     on_store_down="allow",
     emergency={"limits": {"images": ALLOWANCE}, "processes": PROCESSES},
 )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with store_running(tmp_path / "store") as running:
-        yield running
-
-
-async def ask(gateway: GatewayProcess) -> int | None:
-    """The status, or None when the connection broke."""
-    async with gateway.client() as client:
-        with contextlib.suppress(httpx.TransportError):
-            return (await client.post(GENERATIONS, json=ASK)).status_code
-    return None
 
 
 async def storm(gateways: list[GatewayProcess], dice: random.Random) -> int:

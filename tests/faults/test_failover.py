@@ -7,7 +7,6 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import pytest
 
@@ -20,9 +19,9 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.servers import answers, server_running
 from tests.faults.test_loss import is_replica
 from tests.faults.world import (
-    ASK,
     ORG,
     PLENTY,
+    ask,
     assert_exact,
     charged,
     load,
@@ -33,14 +32,13 @@ from tests.faults.world import (
 )
 from tests.ports import free_port
 from tests.processes import gateway_process
-from tests.running import GENERATIONS, gateway_running
+from tests.running import gateway_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.faults.servers import Server
-    from tests.processes import GatewayProcess
 
 SERVICE = "budgets"
 
@@ -98,13 +96,6 @@ async def test_a_failover_by_sentinels_costs_seconds_and_no_charge(tmp_path: Pat
             assert tally.count(200) >= 5
             assert await answers(replica)
             await assert_exact(replica, tmp_path / "data", list(gateway.standins.values()))
-
-
-async def ask(gateway: GatewayProcess) -> int | None:
-    async with gateway.client() as client:
-        with contextlib.suppress(httpx.TransportError):
-            return (await client.post(GENERATIONS, json=ASK)).status_code
-    return None
 
 
 @pytest.mark.long

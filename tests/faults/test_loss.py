@@ -56,6 +56,13 @@ async def dumped(redis: Redis) -> dict[str, bytes]:
     return {str(key): await redis.dump(key) or b"" for key in await redis.keys("*")}
 
 
+async def assert_counted_once(redis: Redis, database: Database) -> None:
+    """The settlement of 7 uWh stands once in the counter and once in SQL, and they agree."""
+    assert (await stored(redis, BUDGET))["s1"] == 7
+    assert await in_sql(database) == [7]
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
 async def with_history(redis: Redis, database: Database) -> Ledger:
     """One hold settled, one expired, one open; all but the open one are in SQL."""
     ledger = ledger_of(redis, database)
@@ -205,9 +212,7 @@ async def test_an_ending_that_a_consumer_had_in_hand_when_a_replica_took_over_co
     await reader.drain_once()
     await other.drain_once()
 
-    assert (await stored(redis, BUDGET))["s1"] == 7
-    assert await in_sql(database) == [7]
-    assert (await audit(redis, Archive(database), ORG)).differences == ()
+    await assert_counted_once(redis, database)
 
 
 async def test_an_ending_that_is_sent_again_before_sql_is_asked_counts_once(
@@ -226,9 +231,7 @@ async def test_an_ending_that_is_sent_again_before_sql_is_asked_counts_once(
     assert await ledger.losses.adopt_endings(ORG) == 0
     assert await JournalConsumer(redis, database).drain_once() == 0
 
-    assert (await stored(redis, BUDGET))["s1"] == 7
-    assert await in_sql(database) == [7]
-    assert (await audit(redis, Archive(database), ORG)).differences == ()
+    await assert_counted_once(redis, database)
 
 
 async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
@@ -248,9 +251,7 @@ async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
     assert await ledger.losses.adopt_endings(ORG) == 1
     assert await JournalConsumer(redis, database).drain_once() == 0
 
-    assert (await stored(redis, BUDGET))["s1"] == 7
-    assert await in_sql(database) == [7]
-    assert (await audit(redis, Archive(database), ORG)).differences == ()
+    await assert_counted_once(redis, database)
 
 
 async def test_a_process_that_started_after_a_replica_took_over_brings_it_what_sql_has(

@@ -10,24 +10,17 @@ import httpx
 import pytest
 
 from gateway.budgets.scripts import Script
-from tests.faults.world import ASK, PLENTY, assert_exact, service, store_running
+from tests.faults.world import ASK, PLENTY, assert_exact, service
 from tests.processes import gateway_process
 from tests.running import GENERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.faults.world import Store
 
 KEY = {"idempotency-key": "order 4711"}
 SETTINGS = {"ECOGATE_LEASE_S": "5", "ECOGATE_KEY_PEPPER": "one pepper for all of the gateways here"}
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with store_running(tmp_path / "store") as running:
-        yield running
 
 
 async def ask(client: httpx.AsyncClient, **fields: Any) -> tuple[int | None, str | None]:

@@ -12,21 +12,14 @@ import pytest
 
 from gateway.demo.standin import StandInSettings
 from tests.faults.proxy import FaultProxy
-from tests.faults.world import ASK, PLENTY, assert_exact, load, service, store_running, until
+from tests.faults.world import ASK, PLENTY, assert_exact, load, service, until
 from tests.running import GENERATIONS, MODEL, UPSTREAM_MODEL, gateway_running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
     from typing import Any
 
     from tests.faults.world import Store
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with store_running(tmp_path / "store") as running:
-        yield running
 
 
 def behind(proxy: FaultProxy) -> list[dict[str, Any]]:

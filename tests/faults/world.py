@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from gateway.budgets.audit import Audit, audit
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
@@ -26,15 +28,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    import httpx
     from redis.asyncio import Redis
 
     from gateway.demo.serving import Running
     from gateway.store.sql import Database
+    from tests.processes import GatewayProcess
 
 ORG = "default"  # the org of the admin key
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
 PLENTY = [budget("everyone", per=[], limits={"images": 100_000})]
+
+
+async def ask(gateway: GatewayProcess) -> int | None:
+    """The status of one request, or None when the connection broke."""
+    async with gateway.client() as client:
+        with contextlib.suppress(httpx.TransportError):
+            return (await client.post(GENERATIONS, json=ASK)).status_code
+    return None
 
 
 @dataclass

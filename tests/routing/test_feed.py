@@ -23,6 +23,10 @@ from gateway.routing.feed import Feed
 from gateway.routing.grid import Grid
 from gateway.routing.rank import Candidate, rank
 from gateway.routing.readings import hour_of
+from gateway.routing.signal_file import read_signals
+from gateway.simulation.options import options_for
+from gateway.simulation.simulate import World, simulated
+from gateway.simulation.traces import read_requests
 from gateway.upstreams.deployment_file import load_deployments
 from gateway.upstreams.rules import Rules, Weights
 from tests.routing.sources import Source, source_running
@@ -223,9 +227,72 @@ def test_who_leads_goes_by_the_objective_that_rules(tmp_path: Path, rules: Rules
     grid.refresh(hour_of(time.time()), rules.min_gain)
 
     ranked = {route.deployment.id: route.score for route in rank(candidates, rules).routes}
-    scores = {one.deployment: one.score(one.yearly_g_per_kwh) for one in grid.standings["m"].options}
+    scores = {one.deployment: one.fixed_score for one in grid.standings["m"].options}
     assert scores == pytest.approx(ranked)
     assert grid.incumbent("m") == min(scores, key=scores.__getitem__)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_a_history_makes_the_same_fixed_choice_here_as_in_the_simulation(
+    tmp_path: Path, rules: Rules
+) -> None:
+    # By yearly factors Sweden is the cleanest; by the history Germany is.
+    rows = [
+        f"{zone},2025-0{month}-01T0{hour}:00Z,{g + month * 10}"
+        for zone, g in {"DE": 30, "SE": 300, "PL": 700}.items()
+        for month in (1, 6)
+        for hour in range(6)
+    ]
+    history, later, requests = (tmp_path / name for name in ("grid.csv", "later.csv", "requests.csv"))
+    history.write_text("\n".join(["zone,time,gco2_per_kwh", *rows]))
+    later.write_text(
+        "\n".join(["zone,time,gco2_per_kwh", *(f"{z},2025-07-01,100" for z in ("DE", "SE", "PL"))])
+    )
+    requests.write_text("time,images\n2025-07-01T00:30Z,1\n")
+    configured = configuration(tmp_path, [], "SE", "DE", "PL", history="grid.csv")
+    deployed = replace(configured.deployments, rules=rules)
+    known = watch(replace(configured, deployments=deployed))
+    grid = Grid(tables=known.tables, standings=known.standings)
+    grid.refresh(hour_of(time.time()), rules.min_gain)
+
+    trace, before = read_signals(later), read_signals(history)
+    options = options_for("-", deployed.deployments, "m", trace, rules=rules, factors=configured.factors)
+    world = World("m", rules, options, trace, before, read_requests(requests))
+    fixed = simulated(world, age_h=60).strategies["fixed"].by_deployment
+
+    assert list(fixed) == [grid.incumbent("m")]
+    if rules.objective == "carbon":
+        assert list(fixed) == ["de"]
+
+
+async def test_a_history_decides_the_fixed_choice_and_the_record_says_so(
+    redis_url: str, tmp_path: Path
+) -> None:
+    # The yearly factors say Sweden; the history, which is all this gateway knows, says Poland.
+    (tmp_path / "grid.csv").write_text(
+        "zone,time,gco2_per_kwh\nSE,2025-11-01T00:00Z,500\nPL,2025-11-01T00:00Z,100\n"
+    )
+    async with gateway_running(tmp_path, redis_url, signals={"history": "grid.csv"}) as gateway:
+        member = await gateway.member()
+        async with asyncio.timeout(20):
+            while not any(
+                one["zone"] == "PL" and one["leads"]
+                for one in (await member.get("/eco/v1/deployments")).json()["data"]
+            ):
+                await asyncio.sleep(0.05)
+        body = {"model": "starter-pack", "prompt": "a lake", "size": "1024x1024"}
+        served = await member.post(GENERATIONS, json=body)
+        record: dict[str, Any] = {}
+        async with asyncio.timeout(20):
+            while "routing" not in record:
+                record = (await member.get(f"/eco/v1/requests/{served.headers['x-request-id']}")).json()
+                await asyncio.sleep(0.05)
+
+    assert served.headers["ecogate-zone"] == "PL"
+    assert record["routing"]["instead"]["best_fixed"]["deployment"] == "flux-pl"
+    ranked = {one["deployment"]: one["ranked_by_carbon_g"] for one in record["candidates"]}
+    energy_kwh = float(served.headers["ecogate-energy-wh"]) / 1000
+    assert ranked["flux-se"] - ranked["flux-pl"] == pytest.approx(400 * energy_kwh, rel=1e-4)
 
 
 async def test_a_reading_changes_the_price_the_order_and_the_record(

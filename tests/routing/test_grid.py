@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from gateway.routing.grid import Grid, Option, Standing
+from gateway.routing.grid import Grid
 from gateway.routing.readings import Series
+from gateway.routing.standing import Option, Standing
 
 NOW = 486_000
 HOURS = 600
@@ -19,7 +20,7 @@ def option(
         zone,
         other_g=0.1,
         energy_kwh=0.003,
-        yearly_g_per_kwh=yearly,
+        fixed_g_per_kwh=yearly,
         per_g=per_g,
         beside=beside,
     )

@@ -93,13 +93,11 @@ def test_a_first_reading_without_a_past_is_used_while_live_only() -> None:
     assert at(NOW + 3, young).quality == "yearly"
 
 
-def test_a_missing_hour_is_bridged_by_the_one_before_it() -> None:
-    gappy = Series("GB", hours={NOW - 4: 100.0, NOW - 3: 120.0, NOW: 130.0})
+def test_without_the_reading_of_an_age_there_is_no_value_of_that_age() -> None:
+    gappy = Series("GB", hours={NOW - 3: 120.0, NOW: 130.0})
 
-    assert from_readings(gappy, NOW, 1) == 120.0
-    assert from_readings(gappy, NOW, 2) == 120.0
-    assert from_readings(gappy, NOW, 3) is None
-    assert from_readings(Series("GB", hours={NOW - 20: 100.0}), NOW, 1) is None
+    assert [from_readings(gappy, NOW, age) for age in (0, 1)] == [130.0, None]
+    assert from_readings(gappy, NOW - 1, 2) == 120.0
 
 
 def test_a_value_far_off_the_usual_is_distrusted() -> None:

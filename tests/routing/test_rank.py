@@ -222,6 +222,21 @@ def test_candidates_that_answer_in_time_come_first_however_dirty_and_whoever_led
     assert order(candidate("SE", late="x"), candidate("PL", late="y")) == ["in-SE", "in-PL"]
 
 
+def test_a_deployment_whose_grid_is_silent_does_not_lead_but_may_be_next() -> None:
+    silent = expecting("silent", 1.0, silent="its readings are too old")
+    others = [expecting("a", 2.0), expecting("b", 3.0)]
+
+    assert order(silent, *others, incumbent="silent") == ["a", "silent", "b"]
+    assert order(silent, *others, near_tie=1.5) == ["a", "silent", "b"]
+    routes = rank([silent, *others]).routes
+    assert routes[0].reason == "lowest carbon: 2 gCO2e against 3 gCO2e for the next"
+    assert (
+        routes[1].reason == "1 gCO2e against 2 gCO2e for the first; not the first: its readings are too old"
+    )
+    assert rank([silent, others[0]]).routes[0].reason == "the only one with recent readings: 2 gCO2e"
+    assert order(silent) == ["silent"]
+
+
 def test_the_ejected_are_out_while_anybody_is_not_and_hard_limits_hold_in_panic() -> None:
     ejected, dirty = candidate("SE", left_out="ejected"), candidate("PL")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -186,7 +188,7 @@ def test_files_as_strangers_write_them_are_read(files: dict[str, Path], tmp_path
     rows = files["signals"].read_text().splitlines()
     signals = tmp_path / "signals.csv"
     body = [",".join(reversed(row.split(","))) + ",extra" for row in reversed(rows[1:])]
-    header = "water_l_per_kwh,gco2_per_kwh,time,zone,more"
+    header = "water_l_per_kwh, gco2_per_kwh, time,zone,more"
     elsewhere = "1.5,33,2025-03-01T00:00:00Z,XX,"
     signals.write_text("\r\n".join([header, *body, elsewhere]))
 
@@ -212,29 +214,32 @@ def test_the_rules_of_the_deployments_file_hold(files: dict[str, Path], tmp_path
 def test_zones_without_signals_are_named(files: dict[str, Path], tmp_path: Path) -> None:
     elsewhere = write_deployments(tmp_path / "se.yaml", ["SE"])
 
-    with pytest.raises(ConfigError, match="no signals for zone SE"):
+    with pytest.raises(ConfigError, match="no signals for zone SE, only for ES, IE, PL"):
         simulated(files, deployments=elsewhere)
 
 
 def test_requests_outside_the_time_of_the_signals_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     late = tmp_path / "late.csv"
-    late.write_text("time,images\n2031-01-01T00:00:00Z,1\n")
+    late.write_text("images,time\n1,2025-03-01T05:00Z\n1,2031-01-01T00:00:00Z\n")
 
-    with pytest.raises(ConfigError, match="outside the time of the signals"):
+    with pytest.raises(ConfigError, match=r"late\.csv:3:3: is outside the time of the signals"):
         simulated(files, requests=late)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("signals", "zone,time\nSE,2025-01-01\n", "column gco2_per_kwh is missing"),
+        ("signals", "zone,time\nSE,2025-01-01\n", "column gco2_per_kwh is missing; there are zone, time"),
+        ("signals", "zone,time,gco2_per_kwh,zone\n", "column zone is there twice"),
+        ("signals", "zone,time,gco2_per_kwh\n", ":1:1: there are no signals"),
         (
             "signals",
             "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,-3\n",
             ":2:22: -3 g/kWh is no grid's intensity",
         ),
         ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z,nan\n", ":2:22: nan g/kWh"),
-        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:4: "),
+        ("signals", "zone,time,gco2_per_kwh\nSE,yesterday,3\n", ":2:4: must be a time in RFC 3339"),
+        ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01,\n", ":2:15: must be a number"),
         ("signals", "zone,time,gco2_per_kwh\n\n ,2025-01-01T00:00Z,3\n", ":3:1: zone is empty"),
         ("signals", "zone,time,gco2_per_kwh\nSE,2025-01-01T00:00Z\n", ":2:21: "),
         ("signals", 'note,time,gco2_per_kwh,zone\n"a, ""b""\nc",2025-01-01,x,SE\n', ":3:15: "),
@@ -243,7 +248,9 @@ def test_requests_outside_the_time_of_the_signals_are_refused(files: dict[str, P
             "zone,time,gco2_per_kwh,water_l_per_kwh\nSE,2025-01-01,3,-1\n",
             ":2:17: -1 L/kWh cannot be",
         ),
-        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:19: "),
+        ("requests", "time,images\n2025-03-01T00:00Z,many\n", ":2:19: must be a number"),
+        ("requests", "time,images\n2025-03-01T00:00Z,1.5\n", ":2:19: images must be a whole number"),
+        ("requests", "time,images\n2025-03-01T00:00Z,nan\n", ":2:19: images must be a whole number"),
         ("requests", "images,time\n-1,2025-03-01T00:00Z\n", ":2:1: images cannot be negative"),
         ("requests", "time,images,deferrable_hours\n2025-03-01,1,-2\n", ":2:14: deferrable_hours"),
         ("requests", "time,images\n", "there are no requests"),
@@ -272,6 +279,36 @@ def test_a_grid_at_nothing_is_a_grid_like_others(files: dict[str, Path], tmp_pat
 
     assert strategies["optimum"].by_deployment == {"es": strategies["optimum"].images}
     assert strategies["policy"].gco2 < strategies["fixed"].gco2 / 2
+
+
+def test_readings_of_every_quarter_of_an_hour_in_local_time_are_averaged_by_the_hour(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    # Across the change to summer time: 01:30+01:00 and 03:30+02:00 are an hour apart.
+    summer, local = tmp_path / "summer.csv", tmp_path / "local.csv"
+    start = datetime(2025, 3, 29, tzinfo=UTC)
+    write_signals(summer, start, 3, ZONES)
+    header, *rows = summer.read_text().splitlines()
+    berlin, quarters = ZoneInfo("Europe/Berlin"), [header]
+    for zone, time, g, water in (row.split(",") for row in rows):
+        for part in range(4):
+            moment = datetime.fromisoformat(time) + timedelta(minutes=15 * part)
+            quarters.append(
+                f"{zone},{moment.astimezone(berlin).isoformat()},{float(g) + 4 * part - 6},{water}"
+            )
+    local.write_text("\n".join(quarters))
+    requests = tmp_path / "night.csv"
+    requests.write_text(
+        "time,images\n"
+        + "".join(f"2025-03-30T0{at}:30:00+0{1 if at < 2 else 2}:00,2\n" for at in (0, 1, 3, 4))
+    )
+
+    whole, parts = (simulated({**files, "signals": one, "requests": requests}) for one in (summer, local))
+
+    assert "+02:00" in local.read_text()
+    for name, outcome in whole.strategies.items():
+        assert parts.strategies[name].gco2 == pytest.approx(outcome.gco2)
+        assert parts.strategies[name].by_deployment == outcome.by_deployment
 
 
 @pytest.mark.parametrize("outage", ["2025-03-10", "2025-03-10/2025-03-09", "a/b"])

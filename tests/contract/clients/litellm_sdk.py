@@ -28,18 +28,33 @@ def run() -> dict:
             litellm.image_generation(timeout=0.5, max_retries=0, **to)
         except openai.APIError:
             return {"left": True}
-    own = {name: to[name] for name in ("model", "api_base", "api_key")}
+    return converse({name: to[name] for name in ("model", "api_base", "api_key")})
+
+
+def converse(own: dict) -> dict:
     if operation == "respond":
         tool = {"type": "image_generation", "size": "64x64", "quality": "low"}
         answer = litellm.responses(input="a cat", tools=[tool], max_tool_calls=1, **own)
         calls = [one for one in answer.output if one.type == "image_generation_call"]
         return {"images": len(calls)}
+    if operation == "respond-stream":
+        tool = {"type": "image_generation", "size": "64x64", "quality": "low", "partial_images": 1}
+        events = litellm.responses(input="a cat", tools=[tool], max_tool_calls=1, stream=True, **own)
+        return {"events": [str(getattr(one.type, "value", one.type)) for one in events]}
+    talk = {
+        "messages": [{"role": "user", "content": "a cat"}],
+        "modalities": ["image", "text"],
+        "allowed_openai_params": ["modalities"],
+        **own,
+    }
     if operation == "chat":
-        messages = [{"role": "user", "content": "a cat"}]
-        answer = litellm.completion(
-            messages=messages, modalities=["image", "text"], allowed_openai_params=["modalities"], **own
-        )
-        return {"images": len(answer.choices[0].message.images)}
+        return {"images": len(litellm.completion(**talk).choices[0].message.images)}
+    if operation == "chat-stream":
+        deltas = [one.choices[0].delta for one in litellm.completion(stream=True, **talk)]
+        return {
+            "images": sum(len(getattr(one, "images", None) or ()) for one in deltas),
+            "text": "".join(one.content or "" for one in deltas),
+        }
     raise SystemExit(f"unknown operation {operation}")
 
 

@@ -1,6 +1,6 @@
 // Drives a gateway with the Vercel AI SDK: `ai_sdk.mjs OPERATION BASE_URL KEY MODEL`.
 import { createOpenAI } from "@ai-sdk/openai";
-import { APICallError, generateImage } from "ai";
+import { APICallError, generateImage, generateText, streamText } from "ai";
 
 const [operation, baseURL, apiKey, model] = process.argv.slice(2);
 const provider = createOpenAI({ baseURL, apiKey });
@@ -18,6 +18,28 @@ async function run() {
       if (!abortSignal.aborted) throw error;
     });
     return { left: true };
+  }
+  const talk = {
+    model: provider.responses(model),
+    prompt: "a cat",
+    tools: { image_generation: provider.tools.imageGeneration({ size: "1024x1024", quality: "low", partialImages: 1 }) },
+    providerOptions: { openai: { maxToolCalls: 1 } },
+  };
+  if (operation === "respond") {
+    const { text, toolResults } = await generateText(talk);
+    return { images: toolResults.filter((one) => one.output.result).length, text };
+  }
+  if (operation === "respond-stream") {
+    const [calls, found] = [new Set(), { results: 0, text: "" }];
+    for await (const part of streamText({ ...talk, onError: () => {} }).fullStream) {
+      if (part.type === "error") throw part.error;
+      if (part.type === "text-delta") found.text += part.text;
+      if (part.type === "tool-result") {
+        calls.add(part.toolCallId);
+        found.results += 1;
+      }
+    }
+    return { images: calls.size, ...found };
   }
   const { images } = await generateImage({ ...ask, prompt });
   return { images: images.length };

@@ -92,10 +92,11 @@ async def test_f2_nothing_waits_for_a_frozen_store(tmp_path: Path) -> None:
 
             await until(admits)
             async with store.frozen():
-                frozen = await load(client, per_s=50, seconds=5)
+                frozen = await load(client, per_s=10, seconds=5)
 
             assert set(frozen.statuses) == {503}
-            assert max(frozen.seconds) <= 1  # a deadline of 250 ms, and a busy machine
+            # 250 ms and a busy machine; what queued would have waited for five seconds.
+            assert max(frozen.seconds) < 3
             await until(admits)
             await assert_exact(store.redis, home / "data", [images])
 

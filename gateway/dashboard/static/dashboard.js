@@ -5,6 +5,7 @@ import { amount, bar, card, count, element, moment, named, range, spread, table,
 
 const QUANTITIES = [["Energy", "energy_wh", "Wh"], ["Water", "water_ml", "mL"], ["Carbon (CO2e)", "carbon_g", "g"]];
 const small = (title) => title[0].toLowerCase() + title.slice(1);
+let shownAt = "";
 const at = (id) => document.getElementById(id);
 
 function say(text, isError = false) {
@@ -137,7 +138,8 @@ async function showAll() {
   at("caller").textContent = `${named({ org: subject.org, team: subject.team, user: subject.user })} (${caller.role ?? subject.role})`;
   at("figures").hidden = false;
   await Promise.all([showTotals(), showUsage(), showBudgets(), showRequests()]);
-  say(`As of ${moment(new Date().toISOString())}; times are in ${zone}.`);
+  shownAt = moment(new Date().toISOString());
+  say(`As of ${shownAt}; times are in ${zone}.`);
 }
 
 async function attempt(work) {
@@ -145,7 +147,8 @@ async function attempt(work) {
     await work();
   } catch (error) {
     if (error instanceof api.Refused && error.status === 401) forget();
-    say(error instanceof api.Refused ? error.message : "The gateway cannot be reached.", true);
+    const stale = at("figures").hidden || shownAt === "" ? "" : ` The figures are as of ${shownAt}.`;
+    say((error instanceof api.Refused ? error.message : "The gateway cannot be reached.") + stale, true);
     if (!(error instanceof api.Refused)) console.error(error);
   }
 }

@@ -39,7 +39,8 @@ SETTINGS = {"ECOGATE_LEASE_S": "5"}
 async def note_marked(store: Store, holds: set[str]) -> None:
     """Runs until it is cancelled: adds the holds that are marked as sent; the store itself tells."""
     dispatch = Script.load("dispatch").sha
-    async with Redis.from_url(store.server.url) as redis, redis.monitor() as monitor:
+    endless = Redis.from_url(store.server.url, socket_timeout=None)
+    async with endless as redis, redis.monitor() as monitor:
         async for told in monitor.listen():
             words = str(told["command"]).split(" ")
             if words[0].upper() == "EVALSHA" and words[1] == dispatch:
@@ -103,6 +104,7 @@ async def test_f14_gateways_killed_every_three_seconds_charge_exactly_what_was_m
                 paid = await charged(database)
             finally:
                 await database.close()
+        assert not watching.done()
         watching.cancel()
         await asyncio.wait([watching])
 

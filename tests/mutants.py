@@ -533,6 +533,21 @@ MUTANTS = (
         ("tests/lifecycle/test_tries.py",),
     ),
     Mutant(
+        "waits for a slot although a budget refuses",
+        f"{LIFE}/slot.py",
+        "                await before_waiting()\n",
+        "",
+        ("tests/lifecycle/test_slot.py",),
+        "nobody_has_room",
+    ),
+    Mutant(
+        "refuses for good what only others hold",
+        "gateway/budgets/verdict.py",
+        "nothing = dict.fromkeys(Dimension, 0)",
+        "nothing = balances[0].held if balances else {}",
+        ("tests/budgets/test_verdict.py",),
+    ),
+    Mutant(
         "leases one slot too many",
         f"{ROUTING_LUA}/take.lua",
         "used[i] < capacity",

@@ -160,22 +160,15 @@ requests = Table(
     Index(None, "org", "key", "at_ms"),
 )
 
-
-def _sums() -> list[Column[int]]:
-    """`*_lows` and `*_known` count the requests whose lower bound and whose avoided carbon are known."""
-    names = (
-        *("requests", "settled", "estimated", "retries", "images", "energy_uwh", "water_ul", "carbon_ug"),
-        *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
-        *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
-        *("energy_lows", "water_lows", "carbon_lows", "cost_uusd", "priced"),
-        *("avoided_even_ug", "avoided_fixed_ug", "avoided_even_known", "avoided_fixed_known"),
-    )
-    waste = ("waste_energy_uwh", "waste_water_ul", "waste_carbon_ug")
-    return [
-        *(Column(name, BigInteger, nullable=False) for name in names),
-        *(Column(name, BigInteger, nullable=False, server_default="0") for name in waste),
-    ]
-
+# What is summed up; `*_lows` and `*_known` count the requests whose lower bound and avoided carbon are known.
+USAGE_SUMS = (
+    *("requests", "settled", "estimated", "retries", "images", "energy_uwh", "water_ul", "carbon_ug"),
+    *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
+    *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
+    *("energy_lows", "water_lows", "carbon_lows", "cost_uusd", "priced"),
+    *("avoided_even_ug", "avoided_fixed_ug", "avoided_even_known", "avoided_fixed_known"),
+)
+USAGE_WASTE = ("waste_energy_uwh", "waste_water_ul", "waste_carbon_ug")
 
 # `requests` summed up by hour (its start, UTC), and by what usage is mostly asked by: once by what was asked
 # for and where it went, once by who asked. An attribute that a request lacks is the empty text here, since it
@@ -191,7 +184,8 @@ usage_hours = Table(
     Column("zone", Text, primary_key=True),
     Column("route", Text, primary_key=True),
     Column("decision", Text, primary_key=True),
-    *_sums(),
+    *(Column(name, BigInteger, nullable=False) for name in USAGE_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in USAGE_WASTE),
     Index(None, "hour_ms"),
 )
 usage_user_hours = Table(
@@ -203,7 +197,8 @@ usage_user_hours = Table(
     Column("user", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("decision", Text, primary_key=True),
-    *_sums(),
+    *(Column(name, BigInteger, nullable=False) for name in USAGE_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in USAGE_WASTE),
     Index(None, "hour_ms"),
 )
 

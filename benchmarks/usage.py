@@ -22,10 +22,10 @@ from sqlalchemy import text
 
 from gateway.identity.subject import Role, Subject
 from gateway.store.sql import open_database
-from gateway.store.tables import journal, requests, usage_hours
+from gateway.store.tables import journal, requests
 from gateway.usage.periods import period, zone_named
 from gateway.usage.queries import UsageQueries
-from gateway.usage.rollup import recounted
+from gateway.usage.rollup import ROLLUPS, recounted
 from gateway.usage.totals import UsageQuestion
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ QUESTIONS = (
     ("month by team, from sums", ("team",), "month"),
     ("days by team and zone, from sums", ("team", "zone"), "day"),
     ("month by team, model and zone, from sums", ("team", "model", "zone"), "month"),
-    ("month by user, from rows", ("user",), "month"),
+    ("month by user, from sums", ("user",), "month"),
+    ("days by user, from sums", ("user",), "day"),
+    ("month by user and model, from rows", ("user", "model"), "month"),
 )
 
 
@@ -58,13 +60,14 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         size = draw.randint(1, 4)
         at = START + draw.randrange(MONTH_MS)
+        user = draw.randrange(300)
         yield nothing(requests) | {
             "org": "acme",
             "id": f"req_{number}",
             "at_ms": at,
             "updated_at_ms": at,
-            "team": f"team-{draw.randrange(10)}",
-            "user": f"user-{draw.randrange(300)}",
+            "team": f"team-{user % 10}",
+            "user": f"user-{user}",
             "key": "key_a",
             "labels": {},
             "model": f"model-{draw.randrange(3)}",
@@ -100,9 +103,10 @@ async def fill(database: Database, count: int) -> None:
                 batch = []
         if batch:
             await connection.execute(requests.insert(), batch)
-        counted = recounted()
-        names = [column.name for column in counted.selected_columns]
-        await connection.execute(usage_hours.insert().from_select(names, counted))
+        for table in ROLLUPS:
+            counted = recounted(table)
+            names = [column.name for column in counted.selected_columns]
+            await connection.execute(table.insert().from_select(names, counted))
         await connection.execute(text("ANALYZE"))
 
 

@@ -33,7 +33,6 @@ LEASES = ("tests/routing/test_leases.py",)
 LOSS = ("tests/faults/test_loss.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
-SERVE = ("tests/lifecycle",)
 EMERGENCY = ("tests/budgets/test_emergency.py",)
 SEATS = ("tests/lifecycle/test_seats.py",)
 USES = ("tests/lifecycle/test_uses.py",)
@@ -532,6 +531,21 @@ MUTANTS = (
         "for one in reversed(self.made):",
         "for one in self.made[-1:]:",
         ("tests/lifecycle/test_tries.py",),
+    ),
+    Mutant(
+        "waits for a slot although a budget refuses",
+        f"{LIFE}/slot.py",
+        "                await before_waiting()\n",
+        "",
+        ("tests/lifecycle/test_slot.py",),
+        "nobody_has_room",
+    ),
+    Mutant(
+        "refuses for good what only others hold",
+        "gateway/budgets/verdict.py",
+        "nothing = dict.fromkeys(Dimension, 0)",
+        "nothing = balances[0].held if balances else {}",
+        ("tests/budgets/test_verdict.py",),
     ),
     Mutant(
         "leases one slot too many",

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from gateway.app import create_app
 from gateway.cli.connection import Connection
+from gateway.cli.serve import KEEP_ALIVE_S
 from gateway.demo.serving import Running, serving
 from gateway.demo.standin import StandInSettings
 from gateway.settings import Settings
@@ -158,6 +159,8 @@ async def gateway_running(
                 access_log=False,
                 server_header=False,
                 lifespan="on",
+                # As served: where a loop is busy, the first head on a connection may take its time.
+                timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
         serving_task = asyncio.create_task(server.serve())

@@ -7,7 +7,7 @@ ended. Refuses to know routes: what it answers is the error that every route wou
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -15,6 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.api.door import MAX_HEADER_BYTES, new_request_id
 from gateway.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 HEAD_DEADLINE_S = 10.0
 LINGER_S = 2.0
@@ -24,6 +27,21 @@ MALFORMED = InvalidRequest("This is not an HTTP request.", code="invalid_request
 TOO_SLOW = InvalidRequest("The request's head did not arrive in time.", code="request_timeout", status=408)
 TOO_LARGE = InvalidRequest("The request's headers are too large.", code="headers_too_large", status=431)
 PHRASES: dict[int, str] = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+
+
+class _WithoutChunks(RequestResponseCycle):
+    """An answer in HTTP/1.0, which knows no chunks: without a length it lasts until its connection closes."""
+
+    _until_close = False
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self._until_close = b"content-length" not in names
+            self.chunked_encoding = False if self._until_close else None
+        elif message["type"] == "http.response.body" and self._until_close:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class Connection(HttpToolsProtocol):
@@ -68,6 +86,8 @@ class Connection(HttpToolsProtocol):
         self._head_ends()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            if self.parser.get_http_version() == "1.0":
+                self.cycle.__class__ = _WithoutChunks
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():

@@ -35,16 +35,18 @@ def usage(
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        _table(answer["data"])
+        _table(answer["data"], hourly=window == "hour")
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]], *, hourly: bool) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     groups = list(rows[0]["group"]) if rows else []
-    table = Table("start", *groups, *NUMBERS)
+    table = Table("start", *groups, *NUMBERS.values(), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row in rows:
-        numbers = ["unknown" if row[name] is None else f"{row[name]:,.6g}" for name in NUMBERS]
-        table.add_row(row["start"], *(row["group"][name] or "(none)" for name in groups), *numbers)
+        numbers = ["unknown" if row[name] is None else f"{row[name]:,.4g}" for name in NUMBERS]
+        start = row["start"] if hourly else row["start"][: len("2026-12-31")]
+        table.add_row(start, *(row["group"][name] or "(none)" for name in groups), *numbers)
     Console().print(table)

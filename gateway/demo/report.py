@@ -66,7 +66,8 @@ def _left(header: str | None) -> str:
     match = _REMAINING.fullmatch(header or "")
     if match is None:
         return header or "unknown"
-    return f"{float(match['amount']):.4g} {_UNITS[match['dimension']]}\n{match['policy']}"
+    amount, unit = f"{float(match['amount']):.4g}", _UNITS[match["dimension"]]
+    return f"{amount} {unit.removesuffix('s') if amount == '1' else unit}\n{match['policy']}"
 
 
 def _figure(one: Delivered, dimension: str) -> str:

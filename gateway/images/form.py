@@ -33,6 +33,7 @@ MAX_HEADER_BYTES = 8 * 1024
 SPOOL_IN_MEMORY_BYTES = 256 * 1024
 READ_BYTES = 256 * 1024
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}(\[[A-Za-z0-9_.-]{0,64}\])?")
+DISPOSITION = re.compile(r"""form-data(\s*;\s*[a-z*]+=("(\\.|[^"\\])*"|[^\s";,]+))+""", re.IGNORECASE)
 PARAMETER = re.compile(r";\s*(name|filename)\s*\*?=", re.IGNORECASE)
 MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,64}")
 HEADER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*")
@@ -240,6 +241,8 @@ def _require_plain_head(segment: MultipartSegment) -> None:
             raise _bad("Encoded parts are refused.")
         if header.lower() != "content-disposition":
             continue
+        if not DISPOSITION.fullmatch(value):
+            raise _bad("A part has a malformed header.")
         if "*" in value.partition("filename")[2][:1]:
             raise _bad("A file name must be given in one plain form.")
         given = [found.lower() for found in PARAMETER.findall(value)]

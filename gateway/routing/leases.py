@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.budgets.breaker import Breaker
 from gateway.budgets.scripts import Script
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 PREFIX = "eg:routing:{deployments}"
 LEASE_S = 30.0
 """How long a lease outlives its gateway: short, because it is renewed while the work lasts."""
-RENEW_S = 10.0
 LOOK_S = 0.6
 RENEWED_AT_ONCE = 500
 MOST_WAITING = 256
@@ -50,8 +49,6 @@ _TAKE = Script.load("take", _LUA)
 _LEAVE = Script.load("leave", _LUA)
 _RENEW = Script.load("renew", _LUA)
 _LOOK = Script.load("look", _LUA)
-
-Happened = Literal["ejected", "returned", "paused", "spared"]
 
 
 class Noted(Protocol):

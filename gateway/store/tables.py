@@ -160,9 +160,19 @@ requests = Table(
     Index(None, "org", "key", "at_ms"),
 )
 
-# `requests` summed up by hour (its start, UTC) and by what usage is mostly asked by. An attribute that a
-# request lacks is the empty text here, since it is part of the key. `*_lows` and `*_known` count the requests
-# whose lower bound and whose avoided carbon are known.
+# What is summed up; `*_lows` and `*_known` count the requests whose lower bound and avoided carbon are known.
+USAGE_SUMS = (
+    *("requests", "settled", "estimated", "retries", "images", "energy_uwh", "water_ul", "carbon_ug"),
+    *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
+    *("energy_high_uwh", "water_high_ul", "carbon_high_ug"),
+    *("energy_lows", "water_lows", "carbon_lows", "cost_uusd", "priced"),
+    *("avoided_even_ug", "avoided_fixed_ug", "avoided_even_known", "avoided_fixed_known"),
+)
+USAGE_WASTE = ("waste_energy_uwh", "waste_water_ul", "waste_carbon_ug")
+
+# `requests` summed up by hour (its start, UTC), and by what usage is mostly asked by: once by what was asked
+# for and where it went, once by who asked. An attribute that a request lacks is the empty text here, since it
+# is part of the key.
 usage_hours = Table(
     "usage_hours",
     metadata,
@@ -174,32 +184,21 @@ usage_hours = Table(
     Column("zone", Text, primary_key=True),
     Column("route", Text, primary_key=True),
     Column("decision", Text, primary_key=True),
-    Column("requests", BigInteger, nullable=False),
-    Column("settled", BigInteger, nullable=False),
-    Column("estimated", BigInteger, nullable=False),
-    Column("retries", BigInteger, nullable=False),
-    Column("images", BigInteger, nullable=False),
-    Column("energy_uwh", BigInteger, nullable=False),
-    Column("water_ul", BigInteger, nullable=False),
-    Column("carbon_ug", BigInteger, nullable=False),
-    Column("energy_low_uwh", BigInteger, nullable=False),
-    Column("water_low_ul", BigInteger, nullable=False),
-    Column("carbon_low_ug", BigInteger, nullable=False),
-    Column("energy_high_uwh", BigInteger, nullable=False),
-    Column("water_high_ul", BigInteger, nullable=False),
-    Column("carbon_high_ug", BigInteger, nullable=False),
-    Column("energy_lows", BigInteger, nullable=False),
-    Column("water_lows", BigInteger, nullable=False),
-    Column("carbon_lows", BigInteger, nullable=False),
-    Column("cost_uusd", BigInteger, nullable=False),
-    Column("priced", BigInteger, nullable=False),
-    Column("avoided_even_ug", BigInteger, nullable=False),
-    Column("avoided_fixed_ug", BigInteger, nullable=False),
-    Column("avoided_even_known", BigInteger, nullable=False),
-    Column("avoided_fixed_known", BigInteger, nullable=False),
-    Column("waste_energy_uwh", BigInteger, nullable=False, server_default="0"),
-    Column("waste_water_ul", BigInteger, nullable=False, server_default="0"),
-    Column("waste_carbon_ug", BigInteger, nullable=False, server_default="0"),
+    *(Column(name, BigInteger, nullable=False) for name in USAGE_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in USAGE_WASTE),
+    Index(None, "hour_ms"),
+)
+usage_user_hours = Table(
+    "usage_user_hours",
+    metadata,
+    Column("org", Text, primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("team", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("decision", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in USAGE_SUMS),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in USAGE_WASTE),
     Index(None, "hour_ms"),
 )
 

@@ -17,9 +17,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway import __version__
 from gateway.telemetry import names
+from gateway.telemetry.unrecorded import start_unrecorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
@@ -39,25 +41,26 @@ class Tracing:
     """The spans of one process; without an exporter they have ids and go nowhere."""
 
     def __init__(self, resource: Resource, exporter: SpanExporter | None) -> None:
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider: TracerProvider | None = None
+        self._start: Callable[..., Span] = start_unrecorded
         if exporter is not None:
+            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
             self._provider.add_span_processor(
                 BatchSpanProcessor(exporter, max_export_batch_size=SPANS_PER_BATCH)
             )
-        self._tracer = self._provider.get_tracer("ecogate", __version__)
+            self._start = self._provider.get_tracer("ecogate", __version__).start_span
 
     @contextmanager
     def request_span(self, route: str, headers: Mapping[str, str], *, request_id: str) -> Iterator[Span]:
         """The server span of a request; a `traceparent` among `headers` (lower case) is honoured."""
         parent = _propagator.extract(headers)
-        with self._tracer.start_as_current_span(
+        span = self._start(
             f"POST {route}",
             context=parent,
             kind=SpanKind.SERVER,
             attributes={names.HTTP_METHOD: "POST", names.HTTP_ROUTE: route, names.REQUEST_ID: request_id},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        )
+        with _current(span):
             yield span
 
     @contextmanager
@@ -66,13 +69,8 @@ class Tracing:
     ) -> Iterator[Span]:
         """A child of the current span; attributes that are `None` are left out."""
         known = {key: value for key, value in (attributes or {}).items() if value is not None}
-        with self._tracer.start_as_current_span(
-            name,
-            kind=SpanKind.CLIENT if client else SpanKind.INTERNAL,
-            attributes=known,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        span = self._start(name, kind=SpanKind.CLIENT if client else SpanKind.INTERNAL, attributes=known)
+        with _current(span):
             yield span
 
     @staticmethod
@@ -95,7 +93,13 @@ class Tracing:
             span.set_status(Status(StatusCode.ERROR))
 
     def shutdown(self) -> None:
-        self._provider.shutdown()
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def _current(span: Span) -> AbstractContextManager[Span]:
+    """The span while a block runs; it ends with the block, and exceptions do not get into it."""
+    return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
 
 
 def footprint_attributes(footprint: Footprint, *, basis: str) -> dict[str, Any]:

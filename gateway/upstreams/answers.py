@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import aiohttp
 import httpx
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from gateway.conversations.scans import answer_scan
 from gateway.errors import OutcomeUnknown, Rejected, UpstreamFailure
@@ -79,7 +80,7 @@ class UpstreamStream:
     _closed: bool = field(default=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes as they come. Raises `OutcomeUnknown` when they break off or are too many."""
+        """All bytes that come. Raises `OutcomeUnknown` behind them when they break off or are too many."""
         length = 0
         try:
             async for chunk in self._response.aiter_bytes():
@@ -88,6 +89,9 @@ class UpstreamStream:
                     raise OutcomeUnknown("The image service's answer is larger than allowed.")
                 yield chunk
         except TRANSPORT_ERRORS as error:
+            rest = _unread(self._response)
+            if rest and length + len(rest) <= self._max_bytes:
+                yield rest
             raise _broken(error) from error
 
     async def close(self) -> None:
@@ -160,6 +164,17 @@ def media_type_of(response: httpx.Response) -> str:
 
 def request_id_of(response: httpx.Response) -> str | None:
     return plain(response.headers.get("x-request-id") or response.headers.get("apim-request-id"))
+
+
+def _unread(response: httpx.Response) -> bytes:
+    """What had come when the connection broke while its reader was busy: aiohttp keeps it, but tells of the
+    break first. Encoded bytes are left, for nobody asked for them.
+    """
+    stream = response.stream
+    if not isinstance(stream, AiohttpResponseStream) or "content-encoding" in response.headers:
+        return b""
+    content = stream._aiohttp_response.content  # noqa: SLF001 - its public reader only raises from here on
+    return content._read_nowait(-1)  # noqa: SLF001
 
 
 def _broken(error: httpx.HTTPError | aiohttp.ClientError) -> UpstreamFailure:

@@ -1,7 +1,7 @@
 """Requests summed up by the hour, so that usage of a month reads thousands of rows and not a million.
 
-Invariant: at every commit a cell of `usage_hours` is the sum over the rows of `requests` in it, because each
-change of a row moves its contribution in the same transaction. Knows contributions, no questions.
+Invariant: at every commit a cell is the sum over the rows of `requests` in it, because each change of a row
+moves its contribution in the same transaction. Knows contributions, no questions.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, literal, or_, select
 
-from gateway.store.tables import requests, usage_hours
+from gateway.store.tables import requests, usage_hours, usage_user_hours
 from gateway.usage.periods import HOUR_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Select, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.store.sql import Database
 
-KEYS = ("org", "team", "model", "deployment", "zone", "route", "decision")
+ROLLUPS: dict[Table, tuple[str, ...]] = {
+    usage_hours: ("org", "team", "model", "deployment", "zone", "route", "decision"),
+    usage_user_hours: ("org", "team", "user", "key", "decision"),
+}
+"""Each table of sums with what its cells are told apart by, beside the hour."""
 AMOUNTS = (
     *("energy_uwh", "water_ul", "carbon_ug"),
     *("energy_low_uwh", "water_low_ul", "carbon_low_ug"),
@@ -51,20 +55,33 @@ async def move(
     after: Sequence[Mapping[Any, Any]],
 ) -> None:
     """Takes rows of `requests` as they were out of their cells and puts them in as they are."""
+    signed = [(-1, row, _contribution(row)) for row in before] + [
+        (1, row, _contribution(row)) for row in after
+    ]
+    for table, keys in ROLLUPS.items():
+        await _move(database, connection, table, keys, signed)
+
+
+async def _move(
+    database: Database,
+    connection: AsyncConnection,
+    table: Table,
+    keys: tuple[str, ...],
+    signed: Sequence[tuple[int, Mapping[Any, Any], Mapping[str, int]]],
+) -> None:
     changes: dict[Cell, dict[str, int]] = {}
-    for sign, rows in ((-1, before), (1, after)):
-        for row in rows:
-            sums = changes.setdefault(_cell(row), dict.fromkeys(SUMS, 0))
-            for name, amount in _contribution(row).items():
-                sums[name] += sign * amount
-    names = ("hour_ms", *KEYS)
+    for sign, row, contribution in signed:
+        sums = changes.setdefault(_cell(row, keys), dict.fromkeys(SUMS, 0))
+        for name, amount in contribution.items():
+            sums[name] += sign * amount
+    names = ("hour_ms", *keys)
     moved = [
         dict(zip(names, cell, strict=True)) | sums for cell, sums in changes.items() if any(sums.values())
     ]
     if not moved:
         return
-    insert = database.insert(usage_hours)
-    added = {name: usage_hours.c[name] + insert.excluded[name] for name in SUMS}
+    insert = database.insert(table)
+    added = {name: table.c[name] + insert.excluded[name] for name in SUMS}
     await connection.execute(insert.on_conflict_do_update(index_elements=names, set_=added), moved)
 
 
@@ -82,18 +99,19 @@ def contributions() -> dict[str, ColumnElement[int]]:
     }
 
 
-def recounted() -> Select[Any]:
-    """What every cell must hold, counted from `requests` anew."""
+def recounted(table: Table) -> Select[Any]:
+    """What every cell of a table must hold, counted from `requests` anew."""
+    names = ROLLUPS[table]
     keys = [(requests.c.at_ms // HOUR_MS * HOUR_MS).label("hour_ms")]
-    keys += [func.coalesce(requests.c[name], "").label(name) for name in KEYS]
+    keys += [func.coalesce(requests.c[name], "").label(name) for name in names]
     sums = [name_sum.label(name) for name, name_sum in contributions().items()]
     rows = select(*keys, *sums).subquery()
-    by = [rows.c[name] for name in ("hour_ms", *KEYS)]
+    by = [rows.c[name] for name in ("hour_ms", *names)]
     return select(*by, *(func.sum(rows.c[name]).label(name) for name in SUMS)).group_by(*by)
 
 
-def _cell(row: Mapping[Any, Any]) -> Cell:
-    return (row["at_ms"] // HOUR_MS * HOUR_MS, *(row[name] or "" for name in KEYS))
+def _cell(row: Mapping[Any, Any], keys: tuple[str, ...]) -> Cell:
+    return (row["at_ms"] // HOUR_MS * HOUR_MS, *(row[name] or "" for name in keys))
 
 
 def _contribution(row: Mapping[Any, Any]) -> dict[str, int]:

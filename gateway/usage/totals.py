@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, case, func, literal, select, union_all
 
-from gateway.store.tables import requests, usage_hours
+from gateway.store.tables import requests
 from gateway.usage.filters import conditions, group_column
 from gateway.usage.periods import DAY_MS, DAYS_PER_WEEK, HOUR_MS, MONDAY, bounds, month_starts, offsets
-from gateway.usage.rollup import KEYS, SUMS, contributions
+from gateway.usage.rollup import ROLLUPS, SUMS, contributions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Select, Table
+    from sqlalchemy import ColumnElement, CompoundSelect, Select, Table
 
     from gateway.usage.periods import Period, Window
     from gateway.usage.visibility import Visibility
@@ -94,12 +94,17 @@ def statement(question: UsageQuestion, visible: Visibility) -> Select[Any]:
 
     Whole hours come from the sums by the hour where these can tell, the rest from the requests themselves.
     """
-    # Computed in a subquery, since PostgreSQL does not see that two expressions with parameters are one.
     parts = [
-        _part(question, visible, table, start_ms, end_ms)
+        _summed(_part(question, visible, table, start_ms, end_ms), question)
         for table, start_ms, end_ms in _sources(question, visible)
     ]
-    rows = (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
+    # Each part is summed up before they are put together, so that few rows are.
+    return parts[0] if len(parts) == 1 else _summed(union_all(*parts), question)
+
+
+def _summed(part: Select[Any] | CompoundSelect[Any], question: UsageQuestion) -> Select[Any]:
+    # Computed in a subquery, since PostgreSQL does not see that two expressions with parameters are one.
+    rows = part.subquery()
     groups = [f"group_{n}" for n in range(len(question.group_by))]
     by = [rows.c[name] for name in (*([] if question.window == "total" else ["bucket"]), *groups)]
     sums = [func.sum(rows.c[name]).label(name) for name in (*SUMS, "refused")]
@@ -113,21 +118,22 @@ def _sources(question: UsageQuestion, visible: Visibility) -> list[tuple[Table, 
     start, end = -(-within.start_ms // HOUR_MS) * HOUR_MS, within.end_ms // HOUR_MS * HOUR_MS
     named = {*question.group_by, *question.filters, *visible.named()}
     whole = question.window == "total" or all(one.ms % HOUR_MS == 0 for one in offsets(within))
+    table = next((one for one, keys in ROLLUPS.items() if named <= set(keys)), None)
     # An attribute that is not there is an empty text in the sums, so nobody may ask for an empty text.
-    if start >= end or not named <= set(KEYS) or not whole or "" in question.filters.values():
+    if table is None or start >= end or not whole or "" in question.filters.values():
         return [(requests, within.start_ms, within.end_ms)]
     edges = [(requests, within.start_ms, start), (requests, end, within.end_ms)]
-    return [(usage_hours, start, end), *(edge for edge in edges if edge[1] < edge[2])]
+    return [(table, start, end), *(edge for edge in edges if edge[1] < edge[2])]
 
 
 def _part(
     question: UsageQuestion, visible: Visibility, table: Table, start_ms: int, end_ms: int
 ) -> Select[Any]:
     """What one table has to add: a number of the bucket, the groups and the sums."""
-    by_hour = table is usage_hours
-    at_ms = usage_hours.c.hour_ms if by_hour else requests.c.at_ms
+    by_hour = table in ROLLUPS
+    at_ms = table.c.hour_ms if by_hour else requests.c.at_ms
     groups = {f"group_{n}": group_column(name, table) for n, name in enumerate(question.group_by)}
-    sums = {name: usage_hours.c[name] for name in SUMS} if by_hour else contributions()
+    sums = {name: table.c[name] for name in SUMS} if by_hour else contributions()
     refused = case((table.c.decision == "deny", sums["requests"]), else_=0)
     return select(
         _bucket_number(question, at_ms).label("bucket"),

@@ -101,3 +101,21 @@ async def test_the_dashboard_shows_a_months_figures_to_whoever_types_a_key(
     assert "deny" in figures
     assert seen.hosts == {"127.0.0.1"}
     assert seen.complaints == []
+
+
+async def test_a_dashboard_that_loses_its_gateway_says_of_when_its_figures_are(
+    gateway: Gateway, chromium: Browser
+) -> None:
+    seen = await visit(chromium, f"{gateway.url}/dashboard", "light")
+    await seen.page.get_by_label("API key").fill(ADMIN_KEY)
+    await seen.page.get_by_role("button", name="Show").click()
+    await seen.page.locator("#status", has_text="As of").wait_for()
+    shown_at = (await seen.page.locator("#status").inner_text()).removeprefix("As of ").partition(";")[0]
+
+    await seen.page.route("**/eco/v1/**", lambda route: route.abort())
+    await seen.page.get_by_role("button", name="Refresh").click()
+    await seen.page.locator("#status.error").wait_for()
+
+    status = await seen.page.locator("#status").inner_text()
+    assert status == f"The gateway cannot be reached. The figures are as of {shown_at}."
+    assert await seen.page.locator("#figures").is_visible()

@@ -70,3 +70,16 @@ async def test_the_verdict_of_a_dry_run_is_the_ledgers(
         for number in range(0, len(before), 2):
             await ledger.release("acme", f"before{number}", "{}")
         assert isinstance(await ledger.reserve("acme", "later", asked, counters, "{}"), Held) == ever
+
+
+async def test_what_only_holds_keep_out_fits_one_day_and_what_was_used_up_does_not(redis: Redis) -> None:
+    ledger = Ledger(redis, lease_s=60, timeout_ms=2000)
+    two = [counter(0, {Dimension.IMAGES: 2}, "central")]
+    one_image = [Charge(Amounts(0, 0, 0, 1, None), Amounts(0, 0, 0, 1, None))]
+    for hold in ("h1", "h2"):
+        await ledger.reserve("acme", hold, one_image, two, "{}")
+
+    assert ever_fits(one_image, await ledger.balances("acme", two))
+    for hold in ("h1", "h2"):
+        await ledger.settle("acme", hold, one_image[0], "{}")
+    assert not ever_fits(one_image, await ledger.balances("acme", two))

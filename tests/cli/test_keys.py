@@ -49,6 +49,18 @@ def test_create_prints_the_key_and_nothing_else(tmp_path: Path) -> None:
     assert len(result.stdout.split()) == 1
 
 
+def test_a_key_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
+    data = ("--data-dir", str(tmp_path))
+
+    made = json.loads(ecogate("keys", "create", "--requests-per-minute", "30", *data, "--json").stdout)
+    refused = ecogate("keys", "create", "--requests-per-minute", "60001", *data)
+    listed = json.loads(ecogate("keys", "list", *data, "--json").stdout)["data"]
+
+    assert made["requests_per_minute"] == 30
+    assert (refused.exit_code, "between 0 (no limit) and 60000" in refused.stderr) == (1, True)
+    assert [one["requests_per_minute"] for one in listed] == [30]
+
+
 def test_the_list_has_revoked_keys_and_no_secret(tmp_path: Path) -> None:
     data = ("--data-dir", str(tmp_path))
     first, second = (

@@ -26,14 +26,15 @@ async def test_usage_is_shown_as_a_table_and_as_json(tmp_path: Path, redis_url: 
         await recorded(client, made.headers["x-request-id"])
         words = ("usage", "--key", key, "--url", gateway.url, "--window", "total", "--group-by", "team,zone")
 
-        table = await asyncio.to_thread(ecogate, *words, COLUMNS="200")
+        table = await asyncio.to_thread(ecogate, *words, COLUMNS="80")
         shown = await asyncio.to_thread(ecogate, *words, "--json")
 
         (row,) = json.loads(shown.stdout)["data"]
         assert row["group"] == {"team": "design", "zone": "SE"}
         assert (row["requests"], row["images"]) == (1, 2)
-        for text in ("design", "SE", "energy_wh", f"{row['energy_wh']:,.6g}"):
+        for text in ("design", "SE", "Wh", f"{row['energy_wh']:,.4g}", row["start"][:10]):
             assert text in table.stdout
+        assert "…" not in table.stdout
 
 
 async def test_what_the_gateway_refuses_is_told_in_its_words(tmp_path: Path, redis_url: str) -> None:

@@ -40,7 +40,7 @@ async def used(gateway: Gateway, key: str) -> int:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_generations(gateway: Gateway, client: str) -> None:
+async def test_any_client_pays_for_the_images_that_it_gets(gateway: Gateway, client: str) -> None:
     """Points 1, 5 to 7 and 31: any client, whatever it adds or splits, pays for two images."""
     key = await gateway.key()
 
@@ -53,7 +53,7 @@ async def test_generations(gateway: Gateway, client: str) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_edits(gateway: Gateway, client: str) -> None:
+async def test_the_files_of_any_client_arrive_and_are_charged(gateway: Gateway, client: str) -> None:
     """Points 19 to 21: files and fields in every client's own order."""
     key = await gateway.key()
 
@@ -71,7 +71,9 @@ async def test_edits(gateway: Gateway, client: str) -> None:
 @pytest.mark.parametrize(
     ("operation", "kind"), [("stream", "image_generation"), ("edit-stream", "image_edit")]
 )
-async def test_streams(gateway: Gateway, client: str, operation: str, kind: str) -> None:
+async def test_every_event_of_a_stream_arrives_and_is_charged(
+    gateway: Gateway, client: str, operation: str, kind: str
+) -> None:
     """Points 47, 49 and 51: every event arrives, and the last one is the bill."""
     key = await gateway.key()
 
@@ -82,7 +84,7 @@ async def test_streams(gateway: Gateway, client: str, operation: str, kind: str)
 
 
 @pytest.mark.parametrize("client", OPENAI)
-async def test_models(gateway: Gateway, client: str) -> None:
+async def test_any_client_can_walk_the_list_of_models(gateway: Gateway, client: str) -> None:
     """Point 76: the list is one that clients can walk."""
     assert await drive(client, "models", gateway, await gateway.key(), MODEL) == {"models": [MODEL]}
 

@@ -14,7 +14,7 @@ from gateway.cli import connection
 from gateway.cli.serve import KEEP_ALIVE_S
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
-from tests.contract.behind import ASK, behind, give_images, images
+from tests.contract.behind import ASK, COMPLETED, PARTIAL, behind, give_images, images
 from tests.processes import gateway_process
 from tests.running import ADMIN_KEY, GENERATIONS, MODEL, budget
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.demo.standin import StandIn
+    from tests.contract.scripted import Exchange
 
 BODY = json.dumps({"model": MODEL, "prompt": "a cat", "size": "64x64"}).encode()
 LENGTH = b"Content-Length: %d" % len(BODY)
@@ -216,6 +217,29 @@ async def test_old_and_closing_clients_get_their_answer_in_a_frame_they_know(
             assert f"content-length: {len(images())}".encode() in head
             assert b"transfer-encoding" not in head
             assert body == images()
+
+
+async def test_a_stream_in_http_1_0_lasts_until_its_connection_closes(tmp_path: Path, redis_url: str) -> None:
+    """98: a proxy that speaks HTTP/1.0 to what is behind it, as nginx long did, passes on what it gets."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.begin_stream()
+        for piece in (PARTIAL, COMPLETED, b""):
+            await exchange.chunk(piece)
+
+    async with behind(tmp_path, redis_url, script, budgets=[budget()]) as here:
+        body = json.dumps({**ASK, "stream": True}).encode()
+        ask = here.head(f"Content-Length: {len(body)}", "Content-Type: application/json", version="1.0")
+        old = await here.raw(ask + body)
+        models = await here.raw(here.head(method="GET", path="/v1/models", version="1.0"))
+
+        head, _, events = old.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert b"content-length" not in head
+        assert b"connection: close" in head
+        assert events == PARTIAL + COMPLETED
+        assert await here.budgets() == (1, 0)
+        assert b"content-length" in models.partition(b"\r\n\r\n")[0]
 
 
 async def test_a_second_request_behind_a_refusal_is_answered_as_itself(

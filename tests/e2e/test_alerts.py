@@ -34,7 +34,9 @@ async def test_a_hundred_parallel_requests_bring_one_message_per_threshold(
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     async with (
         receiving() as receiver,
-        gateway_running(tmp_path, redis_url, budgets=[alerting(receiver.url)]) as gateway,
+        gateway_running(
+            tmp_path, redis_url, budgets=[alerting(receiver.url)], store_timeout_ms=10_000
+        ) as gateway,
     ):
         client = await gateway.member()
         answers = await asyncio.gather(*(client.post(GENERATIONS, json=ASK) for _ in range(100)))

@@ -64,7 +64,7 @@ async def test_f2_nothing_waits_for_a_frozen_store(store: Store, tmp_path: Path)
 
 
 async def test_f3_a_slow_store_slows_and_refuses_nothing(tmp_path: Path, store: Store) -> None:
-    async with gateway_running(tmp_path, store.url, budgets=PLENTY, store_timeout_ms=3000) as gateway:
+    async with gateway_running(tmp_path, store.url, budgets=PLENTY, store_timeout_ms=10_000) as gateway:
         store.proxy.faults.delay_s = 0.1
         tally = await load(gateway.admin, per_s=10, seconds=4)
         store.proxy.faults.delay_s = 0.0
@@ -112,10 +112,10 @@ async def test_f11_scripts_flushed_all_the_time_are_no_error(
     async def flush() -> None:
         while True:
             await store.redis.script_flush()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.05)
 
     flushing = asyncio.create_task(flush())
-    tally = await load(gateway.admin, per_s=20, seconds=4)
+    tally = await load(gateway.admin, per_s=8, seconds=5)
     flushing.cancel()
 
     assert set(tally.statuses) == {200}
@@ -126,7 +126,7 @@ async def test_f24_a_gateway_that_starts_without_its_store_enforces_when_it_come
     async with store_running(tmp_path / "store") as store:
         store.proxy.faults.refusing = True
         budgets = [PLENTY[0] | {"limits": {"images": 5}}]
-        async with gateway_running(tmp_path, store.url, budgets=budgets) as gateway:
+        async with gateway_running(tmp_path, store.url, budgets=budgets, store_timeout_ms=10_000) as gateway:
             before = await load(gateway.admin, per_s=20, seconds=0.5)
             assert set(before.statuses) == {503}
             assert (await gateway.admin.get("/readyz")).status_code == 503

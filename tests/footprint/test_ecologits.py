@@ -23,7 +23,6 @@ MIXES = {
         "electricity_mixes"
     ]
 }
-OWN_WATER = {name for name, row in MIXES.items() if not row.get("warnings")} - {"WOR", "EEE"}
 
 
 def pairs(own: str) -> dict[str, tuple[float, float]]:

@@ -221,6 +221,8 @@ END = b"--b--\r\n"
         (GOOD + part("x", b"1\n--b\r\nhidden") + END, "invalid_form"),
         (GOOD + part("z", RED + b"\r--b", filename=b'filename="z"') + END, "invalid_form"),
         (GOOD + part("z", b"--b\r\nhidden", filename=b'filename="z"') + END, "invalid_form"),
+        (GOOD + part("z", b"9", filename=b'filename="a"b"; name="n"') + END, "invalid_form"),
+        (GOOD + part("z", b"9", filename=b'filename="afilename="x"ition') + END, "invalid_form"),
         (
             GOOD + part("x", b"1", headers=b'Content-Disposition: form-data; name="n"\r\n') + END,
             "invalid_form",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.lifecycle.test_ladder_reroute import (
     places,
     room_for_eco,
 )
-from tests.running import GENERATIONS, Gateway, budget
+from tests.running import GENERATIONS, MODEL, Gateway, budget
 
 if TYPE_CHECKING:
     import httpx
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["places"]
 
-SMALLER = {"downgrade": [{"size": "256x256"}]}
 LEANER = place(
     "flux-leaner", "SE", model="leaner", upstream_model=LIGHTER, hardware=BIG["hardware"] | {"pue": 1.0}
 )
@@ -121,3 +121,50 @@ async def test_a_model_where_residency_does_not_let_a_request_go_is_not_listed(
         found = await refused(gateway, ASK)
 
     assert ({"model": "flux-lite"} in [one["set"] for one in found]) is not outside
+
+
+async def test_every_alternative_is_admitted_where_models_and_deployments_have_budgets_of_their_own(
+    places: Places,
+) -> None:
+    """Each is sent by a team of its own that stands exactly where the refused one stood."""
+    generator = random.Random(7)
+    base = await energy_at(places, BIG)
+    shared = budget(
+        "shared",
+        limits={"energy": f"{base * 5:.6f} Wh"},
+        on_exceed=[{"downgrade": [{"size": "256x256"}]}, *REROUTE],
+    )
+    of_model = budget("of-model", per=["team", "model"], limits={"images": 6})
+    of_eco = budget("of-eco", match={"deployment": ["flux-eco"]}, limits={"images": 4})
+    kinds: set[tuple[str, ...]] = set()
+    async with places(BIG, ECO, LEANER, budgets=[shared, of_model, of_eco]) as gateway:
+        for case in range(6):
+            asked = {**ASK, "n": generator.randint(3, 9), "size": generator.choice(["1024x1024", "512x512"])}
+            spent = [
+                {
+                    **ASK,
+                    "model": generator.choice([MODEL, "flux-lite", "leaner"]),
+                    "n": generator.randint(1, 3),
+                }
+                for _ in range(generator.randint(1, 3))
+            ]
+
+            async def standing(
+                number: int, case: int = case, spent: list[dict[str, Any]] = spent
+            ) -> httpx.AsyncClient:
+                client = await gateway.member(team=f"case-{case}-{number}")
+                for one in spent:
+                    await client.post(GENERATIONS, json=one, headers=VETO)
+                return client
+
+            refused = await (await standing(0)).post(GENERATIONS, json=asked, headers=VETO)
+            if refused.status_code == 200:
+                continue
+            for number, other in enumerate(refused.json()["error"]["eco"]["alternatives"], start=1):
+                answer = await (await standing(number)).post(
+                    GENERATIONS, json=asked | other["set"], headers=VETO
+                )
+                assert answer.status_code == 200, (asked, spent, other, answer.text)
+                kinds.add(tuple(sorted(other["set"])))
+
+    assert kinds >= {("model",), ("n",)}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.demo.serving import Running
 
 ASK: dict[str, Any] = {"model": MODEL, "prompt": "a cat", "size": "64x64"}
-SLOW: dict[str, Any] = ASK | {"standin_fault": "stall:1"}
+SLOW: dict[str, Any] = ASK | {"standin_fault": "stall:3"}
 AT_ONCE = {"queue_s": 0}
 PARKED = {"outlier_detection": {"consecutive_5xx": 2, "base_ejection_time_s": 60}}
 
@@ -54,9 +54,7 @@ async def one_at_work(
         routing=AT_ONCE,
     ) as gateway:
         member = await gateway.member()
-        working = asyncio.create_task(
-            member.post(GENERATIONS, json=ASK | {"standin_fault": "stall:3"}, headers=headers)
-        )
+        working = asyncio.create_task(member.post(GENERATIONS, json=SLOW, headers=headers))
         await until(lambda: _reached(gateway, 1), within_s=10)
         yield gateway, member, working
 
@@ -143,7 +141,7 @@ async def test_while_nobody_has_room_a_refusal_by_a_budget_is_still_told(
 async def test_while_nobody_has_room_a_repetition_is_still_told(tmp_path: Path, redis_url: str) -> None:
     key = {"idempotency-key": "fox-1"}
     async with one_at_work(tmp_path, redis_url, headers=key) as (gateway, member, working):
-        again = await member.post(GENERATIONS, json=ASK | {"standin_fault": "stall:3"}, headers=key)
+        again = await member.post(GENERATIONS, json=SLOW, headers=key)
         another = await member.post(GENERATIONS, json=ASK, headers=key)
         other = await member.post(GENERATIONS, json=ASK, headers={"idempotency-key": "fox-2"})
 
@@ -252,7 +250,7 @@ async def test_a_stream_keeps_its_slot_to_its_end_and_one_that_is_left_gives_it_
     async with gateway_running(
         tmp_path, redis_url, zones=only, deployment=capacity, routing=AT_ONCE
     ) as gateway:
-        ask = ASK | {"stream": True, "partial_images": 2, "standin_fault": "stream_stall:1"}
+        ask = ASK | {"stream": True, "partial_images": 2, "standin_fault": "stream_stall:3"}
         async with gateway.admin.stream("POST", GENERATIONS, json=ask) as stream:
             assert stream.status_code == 200
             assert (await gateway.admin.post(GENERATIONS, json=ASK)).status_code == 503
@@ -319,8 +317,8 @@ async def _is(gateway: Gateway, deployment: str, circuit: str) -> bool:
 
 
 async def test_a_client_in_a_hurry_is_served_where_it_is_fast_enough(tmp_path: Path, redis_url: str) -> None:
-    zones = {"SE": StandInSettings(zone="SE", stall_s=0.6), "PL": StandInSettings(zone="PL")}
-    patient, hurried = {"ecogate-deadline": "60"}, {"ecogate-deadline": "0.4"}
+    zones = {"SE": StandInSettings(zone="SE", stall_s=3), "PL": StandInSettings(zone="PL")}
+    patient, hurried = {"ecogate-deadline": "60"}, {"ecogate-deadline": "2.5"}
     async with gateway_running(tmp_path, redis_url, zones=zones) as gateway:
         slow = await asyncio.gather(
             *(gateway.admin.post(GENERATIONS, json=ASK, headers=patient) for _ in range(6))

@@ -26,7 +26,6 @@ from gateway.usage.periods import (
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")
-YEAR_MS = 366 * DAY_MS
 ZONES = (
     "UTC",
     "Europe/Paris",

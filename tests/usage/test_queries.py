@@ -164,21 +164,23 @@ async def test_sums_are_exact_and_an_unknown_lower_bound_is_unknown_for_the_sum(
     assert (row.settled, row.estimated, row.images) == (2, 1, 6)
 
 
+@pytest.mark.parametrize("groups", [("team", "zone", "decision"), ("team", "user", "key", "decision")])
 async def test_sums_by_the_hour_and_the_edges_of_a_period_are_the_sums_over_requests(
-    database: Database,
+    database: Database, groups: tuple[str, ...]
 ) -> None:
     for minute in range(0, 300, 7):
         at = f"2026-01-15T{10 + minute // 60:02}:{minute % 60:02}:30Z"
         team, zone = ("film", None) if minute % 3 else (None, "SE")
-        await store(database, at, team=team, zone=zone, decision="deny" if minute % 5 == 0 else "allow")
+        asked = {"team": team, "zone": zone, "user": None if minute % 4 else "ana"}
+        await store(database, at, **asked, decision="deny" if minute % 5 == 0 else "allow")
 
     for start, end in (("10:00", "15:00"), ("10:20", "14:07"), ("11:01", "11:59"), ("11:30", "12:30")):
-        within = (f"2026-01-15T{start}:00Z", f"2026-01-15T{end}:00Z", "hour", "team", "zone", "decision")
+        within = (f"2026-01-15T{start}:00Z", f"2026-01-15T{end}:00Z", "hour", *groups)
         by_hour = await ask(database, *within)  # type: ignore[arg-type]
-        by_request = await ask(database, *within, "user")  # type: ignore[arg-type]
+        by_request = await ask(database, *within, "label.project")  # type: ignore[arg-type]
 
         for row in by_request:
-            assert row.group.pop("user") == "ana"
+            assert row.group.pop("label.project") == "spring"
         assert by_hour == by_request
 
 

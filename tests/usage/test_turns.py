@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.store.sql import Database
     from gateway.usage.entries import Entry
 
-IDS = itertools.count(1)
 FIRST, SECOND = "0000000000000001-aa", "0000000000000002-00"
 
 

@@ -1,9 +1,11 @@
 // Fills the page: totals, usage, budgets, latest requests. Refuses to compute: every number is the gateway's.
 
 import * as api from "/dashboard/api.js";
-import { amount, bar, card, count, element, moment, named, range, spread, table } from "/dashboard/parts.js";
+import { amount, bar, card, count, element, moment, named, range, spread, table, zone } from "/dashboard/parts.js";
 
-const QUANTITIES = [["Energy", "energy_wh", "Wh"], ["Water", "water_ml", "mL"], ["Carbon", "carbon_g", "g"]];
+const QUANTITIES = [["Energy", "energy_wh", "Wh"], ["Water", "water_ml", "mL"], ["Carbon (CO2e)", "carbon_g", "g"]];
+const small = (title) => title[0].toLowerCase() + title.slice(1);
+let shownAt = "";
 const at = (id) => document.getElementById(id);
 
 function say(text, isError = false) {
@@ -23,18 +25,20 @@ function withRange(row, key, unit) {
 
 async function showTotals() {
   // No row: nothing was asked this month, so the sums are known to be zero.
-  const row = (await api.totals()).data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0, avoided_carbon_g: 0 };
+  const { data, period } = await api.totals();
+  const row = data[0] ?? { energy_wh: 0, water_ml: 0, carbon_g: 0, images: 0, requests: 0, cost_usd: 0, avoided_carbon_g: 0 };
   const quantity = ([title, key, unit]) => {
     const known = range(row, key);
     return card(title, amount(known?.central, unit), spread(known, unit));
   };
   at("totals").replaceChildren(
     ...QUANTITIES.map(quantity),
-    card("Carbon avoided", amount(row.avoided_carbon_g ?? undefined, "g"), "against an even spread; less than 0 is more caused"),
+    card("Carbon avoided (CO2e)", amount(row.avoided_carbon_g ?? undefined, "g"), "against an even spread over the deployments; below 0, more was caused"),
     card("Images", count(row.images), ""),
     card("Cost", amount(row.cost_usd, "USD"), unpriced(row)),
     card("Requests", count(row.requests), row.refused > 0 ? `${count(row.refused)} of them refused` : ""),
   );
+  at("totals-title").textContent = `This month (${period.timezone})`;
 }
 
 function unpriced(row) {
@@ -54,7 +58,7 @@ async function showUsage() {
       ["share", (row) => bar(["used", carbon(row) / most])],
       ["requests", (row) => count(row.requests), "number"],
       ["images", (row) => count(row.images), "number"],
-      ...QUANTITIES.map(([title, key, unit]) => [title.toLowerCase(), (row) => withRange(row, key, unit), "number"]),
+      ...QUANTITIES.map(([title, key, unit]) => [small(title), (row) => withRange(row, key, unit), "number"]),
       ["cost", (row) => amount(row.cost_usd, "USD"), "number"],
     ],
     rows,
@@ -77,7 +81,7 @@ async function showBudgets() {
     [
       ["budget", (row) => row.policy],
       ["for", (row) => named(row.scope)],
-      ["counts", (row) => row.dimension],
+      ["counts", (row) => (row.dimension === "carbon" ? "carbon (CO2e)" : row.dimension)],
       ["share", share],
       figure("used", "used"), figure("held", "held"), limited("remaining"), limited("limit"),
       ["until", (row) => (row.window?.end ? moment(row.window.end) : "unknown")],
@@ -116,7 +120,7 @@ async function showRequests() {
       ["zone", (row) => (refused(row) ? "" : row.zone ?? "unknown")],
       ["images", (row) => count(row.images), "number"],
       ...QUANTITIES.map(([title, key, unit]) => [
-        title.toLowerCase(),
+        small(title),
         (row) => (refused(row) ? "none" : withRange(row.footprint, key, unit)),
         "number",
       ]),
@@ -134,7 +138,8 @@ async function showAll() {
   at("caller").textContent = `${named({ org: subject.org, team: subject.team, user: subject.user })} (${caller.role ?? subject.role})`;
   at("figures").hidden = false;
   await Promise.all([showTotals(), showUsage(), showBudgets(), showRequests()]);
-  say(`As of ${moment(new Date().toISOString())}.`);
+  shownAt = moment(new Date().toISOString());
+  say(`As of ${shownAt}; times are in ${zone}.`);
 }
 
 async function attempt(work) {
@@ -142,7 +147,8 @@ async function attempt(work) {
     await work();
   } catch (error) {
     if (error instanceof api.Refused && error.status === 401) forget();
-    say(error instanceof api.Refused ? error.message : "The gateway cannot be reached.", true);
+    const stale = at("figures").hidden || shownAt === "" ? "" : ` The figures are as of ${shownAt}.`;
+    say((error instanceof api.Refused ? error.message : "The gateway cannot be reached.") + stale, true);
     if (!(error instanceof api.Refused)) console.error(error);
   }
 }

@@ -6,6 +6,8 @@ const numbers = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 }
 const counts = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
+export const zone = moments.resolvedOptions().timeZone;
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -43,7 +45,7 @@ export function amount(value, unit) {
 }
 
 export function spread(known, unit) {
-  if (!Number.isFinite(known?.low) || !Number.isFinite(known?.high)) return "";
+  if (!Number.isFinite(known?.low) || !(known.high > 0)) return "";
   const [shown, factor] = scale(known.high, unit);
   return `${plain(known.low / factor)} to ${plain(known.high / factor)} ${shown}`;
 }

@@ -28,7 +28,6 @@ class CarbonAwareSdk:
     name = "carbon-aware-sdk"
     kind: Kind = "marginal"
     base_url = "http://127.0.0.1:8080"
-    needs_key = False
 
     def area(self, zone: str) -> str | None:  # noqa: ARG002
         return None

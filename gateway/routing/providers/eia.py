@@ -44,7 +44,6 @@ class Eia:
     name = "eia"
     kind: Kind = "average-lifecycle"
     base_url = "https://api.eia.gov"
-    needs_key = True
 
     def area(self, zone: str) -> str | None:
         parts = zone.split("-")

@@ -29,7 +29,6 @@ class ElectricityMaps:
     name = "electricity-maps"
     kind: Kind = "average-lifecycle"
     base_url = "https://api.electricitymaps.com"
-    needs_key = True
 
     def area(self, zone: str) -> str | None:
         return zone

@@ -32,7 +32,6 @@ class Energinet:
     name = "energinet"
     kind: Kind = "average-direct"
     base_url = "https://api.energidataservice.dk"
-    needs_key = False
 
     def area(self, zone: str) -> str | None:
         return AREAS.get(zone)

@@ -23,7 +23,6 @@ class EnergyCharts:
     name = "energy-charts"
     kind: Kind = "average-direct"
     base_url = "https://api.energy-charts.info"
-    needs_key = False
 
     def area(self, zone: str) -> str | None:
         return zone.lower() if zone in COUNTRIES else None

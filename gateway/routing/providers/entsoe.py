@@ -61,7 +61,6 @@ class Entsoe:
     name = "entsoe"
     kind: Kind = "average-lifecycle"
     base_url = "https://web-api.tp.entsoe.eu"
-    needs_key = True
 
     def area(self, zone: str) -> str | None:
         return EIC.get(zone)

@@ -19,7 +19,6 @@ class Neso:
     name = "neso"
     kind: Kind = "average-direct"
     base_url = "https://api.carbonintensity.org.uk"
-    needs_key = False
 
     def area(self, zone: str) -> str | None:
         return zone if zone == "GB" else None

@@ -30,7 +30,6 @@ class Rte:
     name = "rte"
     kind: Kind = "average-direct"
     base_url = "https://odre.opendatasoft.com"
-    needs_key = False
 
     def area(self, zone: str) -> str | None:
         return zone if zone == "FR" else None

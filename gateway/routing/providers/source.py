@@ -73,12 +73,11 @@ class Call:
 
 
 class Provider(Protocol):
-    """A source of one kind of signal. `needs_key` says whether it answers without one."""
+    """A source of one kind of signal."""
 
     name: str
     kind: Kind
     base_url: str
-    needs_key: bool
 
     def area(self, zone: str) -> str | None:
         """The provider's own name of an electricity zone; None where it has none."""

@@ -33,7 +33,6 @@ class WattTime:
     name = "watttime"
     kind: Kind = "marginal"
     base_url = "https://api.watttime.org"
-    needs_key = True
 
     def area(self, zone: str) -> str | None:  # noqa: ARG002
         return None

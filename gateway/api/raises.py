@@ -4,6 +4,7 @@ Administrators grant them to others: nobody raises a limit that its own requests
 platform's administrators. Refuses to know how raises are kept.
 """
 
+import hashlib
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -107,17 +108,19 @@ async def create_raise(
     )
     end_ms = counter.until(buckets[0])
     until_ms = end_ms if data.until is None else _until(data.until, now)
+    raise_id = uuid.uuid4().hex
     amounts: dict[str, int]
     leaving: Parts = []
     if data.reset:
         used, leaving = await _used(ledger, org, counter)
         earlier = [one for one in await raises.listing() if (one.org, one.counter) == (org, counter.id)]
         amounts, leaving = still_to_give_back(used, leaving, earlier, int(time.time() * 1000))
+        raise_id = _reset_id(org, counter, earlier)
         until_ms = min(until_ms, end_ms)  # what was used counts no longer
     else:
         amounts = _amounts(data, budget)
     granted = Raise(
-        id=uuid.uuid4().hex,
+        id=raise_id,
         org=org,
         policy=budget.name,
         scope=data.scope,
@@ -230,6 +233,12 @@ def _amounts(data: NewRaise, budget: Budget) -> dict[str, int]:
     if not any(amounts.values()):
         raise InvalidRequest("A raise needs an amount.", param="amounts")
     return {dimension.value: amount for dimension, amount in amounts.items()}
+
+
+def _reset_id(org: str, counter: Counter, earlier: list[Raise]) -> str:
+    """The same for two resets that know the same earlier ones, so that of two at once one takes effect."""
+    known = sorted(one.id for one in earlier)
+    return hashlib.blake2b(msgspec.json.encode([org, counter.id, known]), digest_size=16).hexdigest()
 
 
 async def _used(ledger: Ledger, org: str, counter: Counter) -> tuple[dict[str, int], Parts]:

@@ -22,6 +22,8 @@ LIVE_AGE = 1
 SLACK = 0.002
 """How much worse than the fixed choice the record of a live signal may be, as a share of its cost: where two
 zones are nearly equal, a few bad hours say nothing about the weeks to come."""
+LIVE_HOURS = (WEEK, 4 * WEEK)
+"""In each of these last hours; what older weeks have saved is no licence to lose for long."""
 LATE_AGE, LATE_NEED = 2, 0.03
 LATE_HOURS = (48, WEEK, 4 * WEEK)
 """Readings of this age must have been so much better in each of these last hours: what begins to lose is left
@@ -122,7 +124,7 @@ class Proof:
         account = self.account(age)
         account.learn(until, expected, turned_out, self.min_gain)
         if age <= LIVE_AGE:
-            return account.better_by(-SLACK, 4 * WEEK)
+            return all(account.better_by(-SLACK, hours) for hours in LIVE_HOURS)
         if age <= LATE_AGE:
             return account.known >= WEEK and all(account.better_by(LATE_NEED, hours) for hours in LATE_HOURS)
         return account.known >= 4 * WEEK and all(

@@ -112,6 +112,17 @@ async def test_a_reset_gives_back_nothing_twice_and_ends_with_the_window(gateway
     assert again["amounts"]["images"] == 2, "what was taken back may be given back again"
 
 
+async def test_of_resets_at_once_one_takes_effect(gateway: Gateway) -> None:
+    client = await gateway.member()
+    assert [await asked(client), await asked(client)] == [200, 402]
+    reset = DESIGN | {"reset": True}
+
+    await asyncio.gather(*(gateway.admin.post(RAISES, json=reset) for _ in range(10)))
+
+    assert (await row(client))["raised"] == 1
+    assert sum(one["amounts"]["images"] for one in (await gateway.admin.get(RAISES)).json()["data"]) == 1
+
+
 async def test_an_unknown_budget_is_told_which_there_are(gateway: Gateway) -> None:
     answer = await gateway.admin.post(RAISES, json=MORE | {"policy": "design-moth"})
 

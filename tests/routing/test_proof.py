@@ -57,6 +57,23 @@ def test_a_live_signal_needs_no_record_but_an_older_one_does() -> None:
     assert proof().supports(6, 671, lambda hour, _: swing(hour), told(swing))
 
 
+def test_a_live_signal_is_left_when_a_week_of_it_has_lost_though_older_weeks_saved_more() -> None:
+    def little(hour: int) -> Costs:
+        costs = swing(hour)
+        return [costs[0], costs[1] if hour < 9 * 168 else 100.5]  # half a percent worse than it seems
+
+    def seems(hour: int) -> Costs:
+        return swing(hour) if hour < 9 * 168 else [100.0, 90.0]
+
+    one = proof()
+    turn = 9 * 168
+
+    assert one.supports(1, turn - 1, lambda hour, _: seems(hour), told(little))
+    assert one.supports(1, turn + 99, lambda hour, _: seems(hour), told(little))
+    assert not one.supports(1, turn + 167, lambda hour, _: seems(hour), told(little))
+    assert one.accounts[1].better_by(0.1, 4 * 168)
+
+
 def test_a_signal_of_two_hours_is_left_as_soon_as_two_days_of_it_lose() -> None:
     def turned(hour: int) -> Costs:
         return swing(hour) if hour < 9 * 168 else reversed_swing(hour)

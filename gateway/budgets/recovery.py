@@ -130,6 +130,10 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
     fence, token, epoch = org_key(org, "fence"), uuid.uuid4().hex, uuid.uuid4().hex
     if not await redis.set(fence, token, nx=True, px=FENCE_MS):
         return False
+    if await redis.hexists(names.meta, "epoch"):
+        # Another process was faster: a turn that SQL hears of now would be none that a server has.
+        await redis.delete(fence)
+        return False
     await asyncio.sleep(ENTRIES_IN_HAND_S)
     now_ms = await _now_ms(redis)
     await archive.supersede(org, turn_at(now_ms))

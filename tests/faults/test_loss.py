@@ -148,6 +148,23 @@ async def test_only_one_process_rebuilds(redis: Redis, database: Database) -> No
     assert (await stored(redis, BUDGET))["s1"] == 17
 
 
+async def test_who_comes_to_rebuild_when_it_is_done_stops_no_consumer(
+    redis: Redis, database: Database
+) -> None:
+    await with_history(redis, database)
+    await redis.flushall()
+    first, late = (ledger_of(redis, database) for _ in range(2))
+    for ledger in (first, late):
+        with pytest.raises(LedgerUnavailable):
+            await ledger.balances(ORG, [BUDGET])
+    assert await first.losses.rebuild() == 1
+    await late.losses.rebuild()
+
+    assert (await late.settle(ORG, "open", charge(9), RECORD, [BUDGET])).kind == "orphan"
+    assert await JournalConsumer(redis, database).drain_once() == 1
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
 async def test_an_ending_that_a_replica_lacks_is_taken_from_sql(redis: Redis, database: Database) -> None:
     """The replica took over before it had the commit and the release; SQL has both."""
     ledger = ledger_of(redis, database)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Vector = tuple[int, ...]
 What = Literal["spent", "held"]
 NOTHING: Vector = (0,) * len(FIGURES)
-LOOKS = 3
+LOOKS = 5
 BETWEEN_LOOKS_S = 0.3
 SCAN_BATCH = 500
 
@@ -55,6 +55,11 @@ class Difference:
     stored: int
     expected: int
 
+    @property
+    def place(self) -> tuple[str, int, str, str]:
+        """Which figure it is; what it shows changes with every request."""
+        return self.counter, self.start_ms, self.what, self.figure
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -69,9 +74,9 @@ class Audit:
 async def audit(redis: Redis, sums: Sums, org: str, *, young_ms: int = RETENTION_S * 1000) -> Audit:
     """Compare all counters of an org.
 
-    Entries move from Redis to SQL meanwhile, so a difference counts only when it is still there after
-    `LOOKS` looks. A counter that was charged within `young_ms` must still be there. Raises what Redis and
-    the SQL side raise.
+    Entries move from Redis to SQL meanwhile, so a figure is in order once one of `LOOKS` looks shows it so;
+    what differs in all of them is told as the last one saw it. A counter that was charged within `young_ms`
+    must still be there. Raises what Redis and the SQL side raise.
     """
     found = await _look(redis, sums, org, young_ms)
     for _ in range(LOOKS - 1):
@@ -79,8 +84,9 @@ async def audit(redis: Redis, sums: Sums, org: str, *, young_ms: int = RETENTION
             return found
         await asyncio.sleep(BETWEEN_LOOKS_S)
         again = await _look(redis, sums, org, young_ms)
-        both = set(found.differences) & set(again.differences)
-        found = Audit(org, again.counters, again.open_holds, tuple(sorted(both, key=repr)))
+        before = {row.place for row in found.differences}
+        still = tuple(row for row in again.differences if row.place in before)
+        found = Audit(org, again.counters, again.open_holds, still)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +64,25 @@ async def test_a_ledger_in_order_is_exact_wherever_its_entries_are(
         14, 0, 0, 1, 0, 0
     )
     assert await archive.orgs() == [ORG]
+
+
+async def test_a_changed_counter_is_named_though_it_is_charged_all_the_time(
+    redis: Redis, ledger: Ledger, database: Database
+) -> None:
+    async def traffic() -> None:
+        for number in range(100):
+            await ledger.reserve(ORG, f"busy-{number}", [charge(1)], [MONTH], encode(record()))
+            await ledger.settle(ORG, f"busy-{number}", charge(1), encode(record()))
+            await asyncio.sleep(0.01)
+
+    await redis.hincrby(KEY, "s1", 5)
+    busy = asyncio.create_task(traffic())
+    found = await audit(redis, Archive(database), ORG)
+    await busy
+
+    (row,) = [row for row in found.differences if row.what == "spent"]
+    assert (row.counter, row.figure) == (MONTH.id, "energy")
+    assert row.stored == row.expected + 5 > 12
 
 
 async def test_a_changed_counter_is_named_with_both_figures(

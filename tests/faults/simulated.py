@@ -148,6 +148,7 @@ class World:
         self.configured = configured
         self.home = home
         self.gateways: list[Gateway] = []
+        self.dead: list[Gateway] = []
         self.asked: dict[str, Asked] = {}
         self.failovers: list[float] = []
         self.copied_at = 0.0
@@ -251,9 +252,9 @@ class World:
             self.crashes += 1
             for request_id in dying.own:
                 self.asked[request_id].crashed = True
+            self.dead.append(dying)
             if self.failovers and not dying.brought_back():
-                for one in dying.ended:
-                    one.forgotten = one.ended_at >= self.copied_at
+                self.forget([dying])
             self.say("crash of gateway", place, "with", sorted(dying.own))
             await self.kill(dying)
             await asyncio.sleep(self.chance.uniform(0.1, LEASE_S * 1.5))
@@ -278,6 +279,12 @@ class World:
         self.say("a replica takes over")
         self.failovers.append(self.loop.now)
         self.store.take_over(copy, f"replica-{len(self.failovers)}")
+        self.forget(self.dead)
+
+    def forget(self, gateways: list[Gateway]) -> None:
+        """What these ended after the copy was made, nobody else may know."""
+        for one in (one for gateway in gateways for one in gateway.ended):
+            one.forgotten = one.forgotten or one.ended_at >= self.copied_at
 
     async def step(self) -> None:
         await asyncio.sleep(self.chance.uniform(1, CLIENTS_S))

@@ -17,7 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from gateway.budgets import wire
 from gateway.budgets.presence import ARCHIVE_S
 from gateway.budgets.raises import bring_back
-from gateway.budgets.recovery import adopt
+from gateway.budgets.recovery import adopt, began_ms
 from gateway.budgets.recovery import rebuild as rebuild_from
 from gateway.budgets.scripts import Script
 from gateway.budgets.witness import Recovery, Unexplained
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.budgets.witness import Witness
 
 RECENT_MS = 300_000
-"""How far back SQL is asked for endings that a store lost when another server took over."""
+"""For how long before the last entry of an earlier server SQL is asked for endings that this one may lack."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,16 +59,20 @@ class Losses:
         """Post to the counters the recent endings that SQL has and the store lost; answers how many.
 
         First SQL learns whose turn it is, so that it takes nothing more that was read from an earlier server.
+        Recent is what was written shortly before this turn, by the clocks of the servers before: that of this
+        one may have jumped since.
         """
         if self._archive is None:
             return 0
         await self._presence.register(org)
-        async with self._call("time"):
-            seconds, _ = await self._redis.time()
+        turn = self._presence.turn(org)
+        if not turn:
+            return 0
         try:
             async with asyncio.timeout(ARCHIVE_S):
-                await self._archive.supersede(org, self._presence.turn(org))
-                endings = await self._archive.endings(org, int(seconds) * 1000 - RECENT_MS)
+                await self._archive.supersede(org, turn)
+                newest_ms = await self._archive.newest_ms(org, before_ms=began_ms(turn))
+                endings = await self._archive.endings(org, newest_ms - RECENT_MS)
                 return await adopt(self._redis, org, endings, self._lifetimes)
         except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:
             msg = f"what SQL knows of org {org} could not be brought back: {error}"

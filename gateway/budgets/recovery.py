@@ -95,6 +95,9 @@ class Archive(Sums, Protocol):
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
 
+    async def newest_ms(self, org: str, *, before_ms: int) -> int:
+        """When the newest of the entries before a moment was written; the moment where there is none."""
+
     async def ended(self, org: str, request_id: str) -> Ended | None:
         """How a request ended; None when no entry of it is known."""
 
@@ -136,8 +139,12 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
         return False
     await asyncio.sleep(ENTRIES_IN_HAND_S)
     now_ms = await _now_ms(redis)
-    await archive.supersede(org, turn_at(now_ms))
-    endings = await archive.endings(org, now_ms - lifetimes.retention_ms)
+    known = await archive.turn(org)
+    turn = turn_at(now_ms if known is None else max(now_ms, began_ms(known) + 1))
+    await archive.supersede(org, turn)
+    endings = await archive.endings(
+        org, await archive.newest_ms(org, before_ms=now_ms) - lifetimes.retention_ms
+    )
     await _adopt(redis, org, list(endings), lifetimes, move=False)
     spent, held, labels = await expected(redis, archive, org)
     newest: dict[str, int] = {}
@@ -159,7 +166,7 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
         answer = await _REBUILD.run(
             redis,
             [names.meta, fence, *batch],
-            [token, now_ms + LONGEST_WINDOW_MS, epoch if last else "", GRACE_MS, _json(rows)],
+            [token, now_ms + LONGEST_WINDOW_MS, epoch if last else "", GRACE_MS, _json(rows), turn],
         )
         if answer[0] == "known":
             return False
@@ -206,8 +213,13 @@ async def _adopt(
 
 
 def turn_at(now_ms: int) -> str:
-    """A turn that sorts before those that servers begin from now on, and behind all earlier ones."""
+    """A turn that sorts before those that servers begin after it, and behind all earlier ones."""
     return f"{now_ms:016d}"
+
+
+def began_ms(turn: str) -> int:
+    """When a turn began, by the clock of its server (UTC epoch ms)."""
+    return int(turn.partition("-")[0])
 
 
 async def _now_ms(redis: Redis) -> int:

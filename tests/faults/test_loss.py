@@ -7,16 +7,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
 from gateway.budgets.audit import audit
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
-from gateway.budgets.recovery import OpenHold
+from gateway.budgets.recovery import OpenHold, turn_at
 from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import ORGS, journal_key
 from gateway.store.sql import open_database
+from gateway.store.tables import journal
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
@@ -165,6 +167,24 @@ async def test_who_comes_to_rebuild_when_it_is_done_stops_no_consumer(
     assert (await audit(redis, Archive(database), ORG)).differences == ()
 
 
+async def test_a_rebuild_comes_behind_a_server_whose_clock_was_ahead(
+    redis: Redis, database: Database
+) -> None:
+    await with_history(redis, database)
+    hour_ahead_ms = time.time_ns() // 1_000_000 + 3_600_000
+    await Archive(database).supersede(ORG, turn_at(hour_ahead_ms))
+    await redis.flushall()
+    ledger = ledger_of(redis, database)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.balances(ORG, [BUDGET])
+
+    assert await ledger.losses.rebuild() == 1
+
+    assert (await ledger.settle(ORG, "open", charge(9), RECORD, [BUDGET])).kind == "orphan"
+    assert await JournalConsumer(redis, database).drain_once() == 1
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
 async def test_an_ending_that_a_replica_lacks_is_taken_from_sql(redis: Redis, database: Database) -> None:
     """The replica took over before it had the commit and the release; SQL has both."""
     ledger = ledger_of(redis, database)
@@ -197,6 +217,22 @@ async def take_over(redis: Redis, before: dict[str, bytes]) -> None:
 
 async def in_sql(database: Database) -> list[int]:
     return [spent.amounts.energy_uwh for spent in (await Archive(database).spent(ORG)).values()]
+
+
+async def test_endings_are_found_by_the_clock_that_wrote_them(redis: Redis, database: Database) -> None:
+    """The replica's clock is an hour ahead of that of the server before it."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    async with database.writing() as connection:
+        await connection.execute(update(journal).values(at_ms=journal.c.at_ms - 3_600_000))
+    await take_over(redis, before)
+
+    assert await ledger.losses.adopt_endings(ORG) == 1
+
+    await assert_counted_once(redis, database)
 
 
 @pytest.mark.parametrize("reader_is_late", [True, False])

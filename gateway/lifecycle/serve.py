@@ -23,6 +23,7 @@ from gateway.errors import (
     UpstreamAnswered,
 )
 from gateway.lifecycle.ask import ClientGone
+from gateway.lifecycle.lanes import Lanes
 from gateway.lifecycle.life import Life
 from gateway.lifecycle.plan import Plan, make_plan
 from gateway.lifecycle.seen import Seen, kind
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Ask, Served
+    from gateway.lifecycle.lanes import Place
     from gateway.lifecycle.plan import Configuration
     from gateway.lifecycle.repeats import Repeats
     from gateway.lifecycle.settlement import Settlements
@@ -80,6 +82,7 @@ class Images:
     retries: RetryBudget = field(default_factory=RetryBudget)
     latencies: Latencies = field(default_factory=Latencies)
     grid: Grid = field(default_factory=Grid)
+    lanes: Lanes = field(default_factory=Lanes)
     _lives: set[asyncio.Task[Served]] = field(default_factory=set)
 
     def plan(
@@ -138,6 +141,7 @@ class Images:
 
     async def _live(self, ask: Ask, ready: asyncio.Future[Served]) -> Served:
         model, outcome, status = "other", "error", 500
+        place = await self.lanes.enter(ask.subject.key)
         try:
             configuration = self.configuration()
             with self.telemetry.tracing.span(names.SPAN_ROUTE) as span:
@@ -146,7 +150,7 @@ class Images:
                 ranking = [route.deployment.id for route in plan.ranking.routes]
                 span.set_attributes({names.CANDIDATES: ranking, names.BECAUSE: plan.routes[0].reason})
                 span.set_attributes(_grid_attributes(plan))
-            served = await self._lived(ask, plan, configuration, ready)
+            served = await self._lived(ask, plan, configuration, place, ready)
         except ApiError as error:
             outcome, status = OUTCOMES.get(type(error), "error"), error.status
             raise
@@ -158,6 +162,7 @@ class Images:
             status = served.answer.status
             return served
         finally:
+            place.leave()
             ask.request.close()
             duration_s = time.monotonic() - ask.started
             self.telemetry.metrics.answered(
@@ -165,7 +170,12 @@ class Images:
             )
 
     async def _lived(
-        self, ask: Ask, plan: Plan, configuration: Configuration, ready: asyncio.Future[Served]
+        self,
+        ask: Ask,
+        plan: Plan,
+        configuration: Configuration,
+        place: Place,
+        ready: asyncio.Future[Served],
     ) -> Served:
         self.retries.earn()
         life = Life(
@@ -183,9 +193,11 @@ class Images:
             ),
             slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
+            place=place,
         )
         try:
             await life.reserve()
+            place.leave()
             served = await life.send()
             if served.relay is not None:
                 ready.set_result(served)

@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 async def client(store: EmbeddedValkey) -> AsyncIterator[Redis]:
-    redis = connect(store.url, timeout_ms=250)
+    redis = connect(store.url, timeout_ms=5000)
     yield redis
     await redis.aclose()
 
@@ -45,7 +45,7 @@ async def server_pid(redis: Redis) -> int:
 
 
 async def test_a_frozen_store_is_given_up_within_the_deadline(client: Redis) -> None:
-    ledger = Ledger(client, lease_s=60, timeout_ms=200)
+    ledger = Ledger(client, lease_s=60, timeout_ms=1000)
     await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
     pid = await server_pid(client)
     os.kill(pid, signal.SIGSTOP)
@@ -68,12 +68,12 @@ async def test_a_frozen_store_is_given_up_within_the_deadline(client: Redis) -> 
         os.kill(pid, signal.SIGCONT)
 
     assert {LedgerUnavailable} == {type(answer) for answer in answers}
-    assert {"did not answer within 200 ms"} == {str(answer).split("store ")[1] for answer in answers}
-    assert took < 1.0
+    assert {"did not answer within 1000 ms"} == {str(answer).split("store ")[1] for answer in answers}
+    assert took < 5.0  # one after the other they would take nine
 
 
 async def test_a_reserve_that_timed_out_may_be_sent_again(client: Redis) -> None:
-    ledger = Ledger(client, lease_s=60, timeout_ms=200)
+    ledger = Ledger(client, lease_s=60, timeout_ms=1000)
     await ledger.reserve(ORG, "h0", [charge(10)], [BUDGET], RECORD)
     pid = await server_pid(client)
     os.kill(pid, signal.SIGSTOP)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
+from gateway.lifecycle.lanes import WIDTH
 from gateway.routing.leases import PREFIX
 from tests.faults.world import until
 from tests.lifecycle.reading import recorded
@@ -354,3 +356,29 @@ async def test_a_deadline_that_nobody_meets_is_refused_where_that_is_wanted(
 
 async def _knows(gateway: Gateway, deployment: str) -> bool:
     return bool((await standing(gateway))[deployment]["latency"])
+
+
+async def test_who_waits_for_a_slot_keeps_no_other_request_of_its_key_out(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(StandInSettings(zone="SE")))
+        places = [
+            in_zone("SE", service.base_url, id="full", capacity={"concurrency": 1}),
+            in_zone("SE", service.base_url, id="free", model="another"),
+        ]
+        gateway = await stack.enter_async_context(
+            gateway_running(tmp_path, redis_url, deployments=places, routing={"queue_s": 30})
+        )
+        member = await gateway.member()
+        waiting = [asyncio.create_task(member.post(GENERATIONS, json=SLOW)) for _ in range(2 * WIDTH)]
+        while not service.standin.generations:
+            await asyncio.sleep(0.01)
+
+        other = await member.post(GENERATIONS, json=ASK | {"model": "another"})
+
+        assert other.status_code == 200
+        assert not any(one.done() for one in waiting)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)

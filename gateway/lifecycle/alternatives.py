@@ -128,8 +128,11 @@ class Alternatives:
                     yield Rung(self._planner(changed(request, change)), change)
 
     def _together(self, plan: Plan, matched: Sequence[MatchedBudget]) -> Iterator[Rung]:
-        """Several changes of the request, then the same with the models that policies name."""
-        for base in (Rung(plan, {}), *self._with_models(plan, self._named_models(plan, matched))):
+        """Several changes of the request, then the same with one image, then with the models that policies
+        name."""
+        one = lighter(plan.request, {_count(plan): 1}, plan, self._planner)
+        models = self._with_models(plan, self._named_models(plan, matched))
+        for base in (Rung(plan, {}), *([one] if one is not None else []), *models):
             ladder = rungs(base.plan, (*declared_changes(matched), *usual_changes(base.plan)), self._planner)
             for rung in ladder:
                 whole = {**base.set, **rung.set}
@@ -137,13 +140,10 @@ class Alternatives:
                     yield replace(rung, set=whole)
 
     async def _fewer(self, plan: Plan) -> Rung | None:
-        """As many images as fit, by halving what is unknown: fewer images never need more.
-
-        A response has fewer by using its tool less often.
-        """
-        name, fits, enough = "n", 0, plan.request.n
+        """As many images as fit, by halving what is unknown: fewer images never need more."""
+        name, fits, enough = _count(plan), 0, plan.request.n
         if plan.request.tool is not None:
-            name, enough = "max_tool_calls", plan.routes[0].footprint.images // plan.request.n
+            enough = plan.routes[0].footprint.images // plan.request.n
         found = None
         while enough - fits > 1:
             middle = (fits + enough) // 2
@@ -173,6 +173,11 @@ class Alternatives:
                 dimension.field: dimension.shown(amount) for dimension, amount in charge.known().items()
             },
         }
+
+
+def _count(plan: Plan) -> str:
+    """The field for the number of images; a response has fewer by using its tool less often."""
+    return "n" if plan.request.tool is None else "max_tool_calls"
 
 
 def _energy_wh(plan: Plan) -> float:

@@ -110,6 +110,18 @@ async def test_where_nothing_helps_alone_the_named_model_with_several_changes_is
     assert [answer.status_code for answer in sent] == [200]
 
 
+async def test_one_small_picture_is_listed_where_neither_fewer_nor_smaller_ones_help(places: Places) -> None:
+    ask = {"model": MODEL, "prompt": "a cat", "size": "1024x1024", "n": 2}
+    room = await energy_at(places, BIG, size="512x512", steps=None)
+    team = budget(limits={"energy": f"{room * 1.01:.6f} Wh"})
+    async with places(BIG, budgets=[team]) as gateway:
+        found = await refused(gateway, ask)
+        sent = await admitted(gateway, ask, found)
+
+    assert [one["set"] for one in found] == [{"n": 1, "size": "512x512"}]
+    assert [answer.status_code for answer in sent] == [200]
+
+
 @pytest.mark.parametrize("outside", [True, False], ids=["outside", "inside"])
 async def test_a_model_where_residency_does_not_let_a_request_go_is_not_listed(
     places: Places, *, outside: bool

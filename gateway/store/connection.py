@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -53,6 +54,13 @@ class _Telling(AbstractConnection):
     def pack_command(self, *args: Any) -> list[bytes]:
         packed: list[bytes] = self._packer.pack(*args)
         return packed
+
+    async def can_read(self) -> bool:
+        """As the pool asks before it hands a connection out: one that was reset is opened anew, too, not only
+        one that has ended in order."""
+        if self._writer is not None and self._writer.is_closing():
+            raise RedisConnectionError("the connection is closed")
+        return await super().can_read()
 
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         try:

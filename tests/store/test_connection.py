@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.errors import StoreAway, StoreError
 from gateway.store.connection import MAX_CONNECTIONS, ServerWatch, check_server, connect
 from gateway.store.server import find_server
+from tests.faults.proxy import FaultProxy
 from tests.faults.servers import answers
 from tests.faults.world import until
 from tests.ports import free_port
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from redis.asyncio import Redis
+
+    from gateway.store.valkey import EmbeddedValkey
 
 
 async def test_texts_come_back_as_texts(redis: Redis) -> None:
@@ -95,6 +98,17 @@ async def test_more_calls_than_connections_wait_for_their_turn(redis: Redis) -> 
 
     assert sorted(answers) == list(range(1, 4 * MAX_CONNECTIONS + 1))
     assert len(await redis.client_list()) <= MAX_CONNECTIONS
+
+
+async def test_connections_that_were_reset_while_idle_cost_no_call(valkey: EmbeddedValkey) -> None:
+    async with FaultProxy(valkey.url.removeprefix("unix://")) as proxy:
+        client = connect(f"redis://127.0.0.1:{proxy.port}/0", timeout_ms=5000)
+        await asyncio.gather(*(client.ping() for _ in range(5)))
+        proxy.reset_all()
+        await asyncio.sleep(0.1)
+
+        assert await asyncio.gather(*(client.ping() for _ in range(5))) == [True] * 5
+        await client.aclose()
 
 
 async def test_our_own_server_is_good_enough(redis: Redis) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from gateway.api.responses import ImageAnswer
 from gateway.budgets.ledger import Ledger
@@ -23,7 +23,7 @@ STEPS = {
     "reserve": (Ledger, "reserve"),
     "mark": (Ledger, "dispatch"),
     "upstream": (Upstream, "send"),
-    "first_byte": (httpx.AsyncClient, "send"),
+    "first_byte": (AiohttpTransport, "handle_async_request"),
     "reply": (ImageAnswer, "__call__"),
     "settle": (Ledger, "settle"),
 }

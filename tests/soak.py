@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+import httpx
+
 from gateway.budgets.holds import Held
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.windows import Window, current_and_next, moment
@@ -33,6 +35,7 @@ from tests.budgets.ledger_builders import charge, counter
 from tests.faults.servers import bent, server_running
 from tests.faults.world import ORG, PLENTY, charged, load, quiet, service, store_running
 from tests.processes import gateway_process
+from tests.running import UPSTREAM_MODEL
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, str, bool]]
 """What was measured: its name, its value, and whether that is good enough."""
 
+WARM_S = 75  # settlements are remembered for a minute
 DAY_H = 24
 FAST_FROM = "2026-10-25 00:30:00"  # Europe/Paris leaves summer time half an hour later
 PARIS = "Europe/Paris"
@@ -58,7 +62,10 @@ def descriptors() -> int:
 
 
 async def l1(home: Path, minutes: float) -> Rows:
-    """50 requests per second over two gateways, an image service that takes 200 ms."""
+    """50 requests per second over two gateways, an image service that takes 200 ms.
+
+    What the gateways add is the difference to the same load sent to the service itself, on the same machine.
+    """
     shared: dict[str, str] = {"ECOGATE_STORE_TIMEOUT_MS": "250"}
     async with store_running(home / "store") as store, service(seconds_per_image=0.2) as images:
         shared["ECOGATE_REDIS_URL"] = store.server.url
@@ -70,7 +77,12 @@ async def l1(home: Path, minutes: float) -> Rows:
             one.client() as first,
             two.client() as second,
         ):
-            await asyncio.gather(*(load(each, per_s=25, seconds=5) for each in (first, second)))
+            straight = httpx.AsyncClient(
+                base_url=images.base_url.removesuffix("/v1"), timeout=30, trust_env=False
+            )
+            async with straight:
+                direct = await load(straight, per_s=50, seconds=30, model=UPSTREAM_MODEL)
+            await asyncio.gather(*(load(each, per_s=25, seconds=WARM_S) for each in (first, second)))
             before = [rss_mb(each.process.pid) for each in (one, two)]
             tallies = await asyncio.gather(
                 *(load(each, per_s=25, seconds=60 * minutes) for each in (first, second))
@@ -78,18 +90,23 @@ async def l1(home: Path, minutes: float) -> Rows:
             grown = max(rss_mb(each.process.pid) - was for each, was in zip((one, two), before, strict=True))
         seconds = [second for tally in tallies for second in tally.seconds]
         failed = sum(status != 200 for tally in tallies for status in tally.statuses)
-        cuts = quantiles((1000 * (second - 0.2) for second in seconds), n=100)
+        made = len(images.standin.generations) - len(direct.statuses)
+        cuts, without = (
+            quantiles((1000 * second for second in each), n=100) for each in (seconds, direct.seconds)
+        )
         database = await open_database(shared["ECOGATE_DATABASE_URL"], home)
         try:
             found = await quiet(store.redis, database)
-            exact = found.differences == () and await charged(database) == len(images.standin.generations)
+            exact = found.differences == () and await charged(database) == made
         finally:
             await database.close()
     return [
         ("L1 requests", str(len(seconds)), len(seconds) >= 50 * 60 * minutes - 2),
         ("L1 answers that were not 200", str(failed), failed == 0),
-        ("L1 time added, median", f"{cuts[49]:.1f} ms", cuts[49] <= 8),
-        ("L1 time added, 99 of 100", f"{cuts[98]:.1f} ms", cuts[98] <= 40),
+        *(
+            (f"L1 time added, {name}", f"{cuts[at] - without[at]:.1f} ms", cuts[at] - without[at] <= most)
+            for name, at, most in (("median", 49, 8), ("99 of 100", 98, 40))
+        ),
         ("L1 memory grown in a gateway", f"{grown:.1f} MB", grown <= max(2.0, minutes / 10)),
         ("L1 exact", str(exact), exact),
     ]

@@ -5,6 +5,7 @@ deployments.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from litestar import Request, Router, post
@@ -64,7 +65,7 @@ class ChatOperation(ConversationOperation):
 async def respond(request: AnyRequest, subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """A response with text and images, as `POST /v1/responses` of the OpenAI API."""
     return await answered(
-        request, subject, images, route=f"/v1{RESPONSES}", reading=_response(request, images)
+        request, subject, images, route=f"/v1{RESPONSES}", read=partial(_response, request, images)
     )
 
 
@@ -79,7 +80,7 @@ async def respond(request: AnyRequest, subject: Part[Subject], images: Part[Imag
 async def chat(request: AnyRequest, subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """A chat completion with images in its messages, where a deployment offers that."""
     return await answered(
-        request, subject, images, route=f"/v1{CHAT_COMPLETIONS}", reading=_chat(request, images)
+        request, subject, images, route=f"/v1{CHAT_COMPLETIONS}", read=partial(_chat, request, images)
     )
 
 
@@ -88,8 +89,8 @@ async def azure_chat(
     request: AnyRequest, subject: Part[Subject], images: Part[Images], deployment: FromPath[str]
 ) -> ASGIApp:
     """The same under Azure's path, which names the model."""
-    reading = _chat(request, images, model=deployment)
-    return await answered(request, subject, images, route=f"/v1{CHAT_COMPLETIONS}", reading=reading)
+    read = partial(_chat, request, images, model=deployment)
+    return await answered(request, subject, images, route=f"/v1{CHAT_COMPLETIONS}", read=read)
 
 
 async def _response(request: AnyRequest, images: Images) -> ImageRequest:

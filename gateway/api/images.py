@@ -40,8 +40,8 @@ ERRORS = (400, 401, 402, 404, 408, 409, 413, 415, 429, 502, 503, 504)
 )
 async def generate(request: AnyRequest, subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make images from a prompt, as `POST /v1/images/generations` of the OpenAI API."""
-    reading = _generation(request)
-    return await answered(request, subject, images, route="/v1/images/generations", reading=reading)
+    read = partial(_generation, request)
+    return await answered(request, subject, images, route="/v1/images/generations", read=read)
 
 
 @post(
@@ -54,8 +54,8 @@ async def generate(request: AnyRequest, subject: Part[Subject], images: Part[Ima
 )
 async def edit(request: AnyRequest, subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make images from images and a prompt: a form with files, or JSON that refers to them."""
-    reading = _edit(request, subject, images)
-    return await answered(request, subject, images, route="/v1/images/edits", reading=reading)
+    read = partial(_edit, request, subject, images)
+    return await answered(request, subject, images, route="/v1/images/edits", read=read)
 
 
 @post(
@@ -68,8 +68,8 @@ async def edit(request: AnyRequest, subject: Part[Subject], images: Part[Images]
 )
 async def vary(request: AnyRequest, subject: Part[Subject], images: Part[Images]) -> ASGIApp:
     """Make variations of an image, where a deployment still offers that."""
-    reading = _variation(request, subject, images)
-    return await answered(request, subject, images, route="/v1/images/variations", reading=reading)
+    read = partial(_variation, request, subject, images)
+    return await answered(request, subject, images, route="/v1/images/variations", read=read)
 
 
 @post("/deployments/{deployment:str}/images/generations", status_code=200)
@@ -77,8 +77,8 @@ async def azure_generate(
     request: AnyRequest, subject: Part[Subject], images: Part[Images], deployment: FromPath[str]
 ) -> ASGIApp:
     """The same under Azure's path, which names the model."""
-    reading = _generation(request, model=deployment)
-    return await answered(request, subject, images, route="/v1/images/generations", reading=reading)
+    read = partial(_generation, request, model=deployment)
+    return await answered(request, subject, images, route="/v1/images/generations", read=read)
 
 
 @post("/deployments/{deployment:str}/images/edits", status_code=200)
@@ -86,8 +86,8 @@ async def azure_edit(
     request: AnyRequest, subject: Part[Subject], images: Part[Images], deployment: FromPath[str]
 ) -> ASGIApp:
     """The same under Azure's path, which names the model."""
-    reading = _edit(request, subject, images, model=deployment)
-    return await answered(request, subject, images, route="/v1/images/edits", reading=reading)
+    read = partial(_edit, request, subject, images, model=deployment)
+    return await answered(request, subject, images, route="/v1/images/edits", read=read)
 
 
 async def _generation(request: AnyRequest, *, model: str | None = None) -> ImageRequest:

@@ -28,7 +28,7 @@ from gateway.lifecycle.ask import Ask, ClientGone
 from gateway.telemetry import names, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from litestar import Request
     from litestar.types import ASGIApp
@@ -47,9 +47,9 @@ async def answered(
     images: Images,
     *,
     route: str,
-    reading: Coroutine[Any, Any, ImageRequest],
+    read: Callable[[], Awaitable[ImageRequest]],
 ) -> ASGIApp:
-    """The answer to what `reading` will have read, if the key may send it now.
+    """The answer to what `read` finds in the body, if the key may send it now.
 
     Raises `ApiError`; `route` names the server span.
     """
@@ -59,15 +59,11 @@ async def answered(
     limits: Mapping[str, str] = {}
     with images.telemetry.tracing.request_span(route, headers, request_id=request_id) as span:
         try:
-            try:
-                standing = await images.rates.take(subject)
-                limits = limit_headers(standing)
-                if standing is not None and standing.wait_ms:
-                    raise refused(standing)
-            except BaseException:
-                reading.close()
-                raise
-            asked = await reading
+            standing = await images.rates.take(subject)
+            limits = limit_headers(standing)
+            if standing is not None and standing.wait_ms:
+                raise refused(standing)
+            asked = await read()
             try:
                 key, tries = (
                     idempotency_key(request.headers.getall(IDEMPOTENCY_KEY, [])),

@@ -15,16 +15,22 @@ WIDTH = 4
 
 
 class Place:
-    """A place in a lane, until `leave()`."""
+    """A place in a lane: `take()` it, then `leave()`, which may be called however far the request came."""
 
     def __init__(self, lane: asyncio.Semaphore) -> None:
-        self._lane: asyncio.Semaphore | None = lane
+        self._lane = lane
+        self._taken = False
+
+    async def take(self) -> None:
+        """Waits for those that came before."""
+        await self._lane.acquire()
+        self._taken = True
 
     def leave(self) -> None:
-        """Lets the next one in; nothing when it was left before."""
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.release()
+        """Lets the next one in; nothing when the place was not taken, or was left before."""
+        if self._taken:
+            self._taken = False
+            self._lane.release()
 
 
 @dataclass(slots=True)
@@ -33,10 +39,9 @@ class Lanes:
 
     _lanes: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
-    async def enter(self, key: str) -> Place:
-        """A place in the key's lane, in the order of coming."""
+    def place(self, key: str) -> Place:
+        """A place in the key's lane, still to be taken."""
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = asyncio.Semaphore(WIDTH)
-        await lane.acquire()
         return Place(lane)

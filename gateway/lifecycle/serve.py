@@ -141,8 +141,9 @@ class Images:
 
     async def _live(self, ask: Ask, ready: asyncio.Future[Served]) -> Served:
         model, outcome, status = "other", "error", 500
-        place = await self.lanes.enter(ask.subject.key)
+        place = self.lanes.place(ask.subject.key)
         try:
+            await place.take()
             configuration = self.configuration()
             with self.telemetry.tracing.span(names.SPAN_ROUTE) as span:
                 plan = self.plan(configuration, ask.subject, ask.request, left_s=ask.left_s())

@@ -8,12 +8,16 @@ import pytest
 from redis import Redis as BlockingRedis
 
 from gateway.store.connection import connect
+from gateway.store.sql import open_database
 from gateway.store.valkey import EmbeddedValkey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from redis.asyncio import Redis
+
+    from gateway.store.sql import Database
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +41,11 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url, timeout_ms=5000)
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """An open, empty SQLite file."""
+    opened = await open_database(None, tmp_path)
+    yield opened
+    await opened.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.budgets.amounts import FIGURES, Amounts, Charge, Dimension
 from gateway.budgets.counter import Bucket, Counter
 from gateway.budgets.holds import Held
+from gateway.budgets.raises import Raise
 from gateway.budgets.wire import OrgKeys
 from gateway.store.keyspace import journal_key, org_key
 
@@ -27,6 +28,25 @@ RECORD = '{"id":"r1"}'
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+NOW_MS = now_ms()
+
+
+def granted(name: str, *, org: str = ORG, until_ms: int = NOW_MS + 10**7) -> Raise:
+    """5 uWh more for everybody in the budget `month`, from the start of the tests on."""
+    return Raise(
+        id=name,
+        org=org,
+        policy="month",
+        scope={},
+        counter="month|{}",
+        amounts={"energy": 5},
+        from_ms=NOW_MS,
+        until_ms=until_ms,
+        author="key_root",
+        reason="launch week",
+    )
 
 
 def amounts(

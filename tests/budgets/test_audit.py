@@ -10,7 +10,6 @@ import pytest
 from gateway.budgets.audit import audit
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
-from gateway.store.sql import open_database
 from gateway.usage.archive import Archive, CounterBucket
 from gateway.usage.entries import Amounts
 from gateway.usage.journal import JournalConsumer
@@ -19,9 +18,6 @@ from tests.budgets.ledger_builders import ORG, charge, counter
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from redis.asyncio import Redis
 
     from gateway.store.sql import Database
@@ -29,13 +25,6 @@ if TYPE_CHECKING:
 MONTH = counter("month", energy=1000)
 TEAM = counter("team", scope={"team": "a"}, bound="high", energy=1000)
 KEY = OrgKeys(ORG).counter(MONTH, MONTH.current)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(None, tmp_path)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
 from gateway.errors import HoldGone, LedgerUnavailable
 from gateway.store.connection import connect
-from gateway.store.sql import Database, open_database
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
@@ -34,22 +33,16 @@ from tests.budgets.ledger_builders import (
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-    from pathlib import Path
+    from collections.abc import Awaitable
 
     from redis.asyncio import Redis
+
+    from gateway.store.sql import Database
 
 CLAIM = Claim("k1", "same", lives_s=86_400)
 NOTE = Claim("n1", "same", lives_s=900, binding=False)
 BUDGET = counter(energy=100)
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(None, tmp_path)
-    yield opened
-    await opened.close()
 
 
 async def ask(

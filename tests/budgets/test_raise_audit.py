@@ -9,44 +9,16 @@ import pytest
 
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.raise_audit import audit_raises
-from gateway.budgets.raises import ENDED, IN_FORCE, Raise, RaiseBook
+from gateway.budgets.raises import ENDED, IN_FORCE, RaiseBook
 from gateway.store.keyspace import journal_key
-from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
-from tests.budgets.ledger_builders import ORG, counter, now_ms
+from tests.budgets.ledger_builders import NOW_MS, ORG, counter, granted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from redis.asyncio import Redis
 
     from gateway.store.sql import Database
-
-NOW_MS = now_ms()
-
-
-def granted(name: str, *, org: str = ORG, until_ms: int = NOW_MS + 10**7) -> Raise:
-    return Raise(
-        id=name,
-        org=org,
-        policy="month",
-        scope={},
-        counter="month|{}",
-        amounts={"energy": 5},
-        from_ms=NOW_MS,
-        until_ms=until_ms,
-        author="key_root",
-        reason="launch week",
-    )
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(None, tmp_path)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

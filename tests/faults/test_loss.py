@@ -17,7 +17,6 @@ from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import ORGS, journal_key
-from gateway.store.sql import open_database
 from gateway.store.tables import journal
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
@@ -31,7 +30,6 @@ from tests.running import gateway_running
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -41,13 +39,6 @@ if TYPE_CHECKING:
 BUDGET = counter(energy=100)
 TEAM = counter("team", scope={"team": "a"}, bound="high", energy=1000)
 RECORD = encode(record())
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await open_database(None, tmp_path)
-    yield opened
-    await opened.close()
 
 
 def ledger_of(redis: Redis, database: Database, **settings: Any) -> Ledger:

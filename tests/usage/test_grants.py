@@ -14,30 +14,13 @@ from gateway.errors import LedgerUnavailable
 from gateway.store.tables import journal, requests
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
-from tests.budgets.ledger_builders import ORG, RECORD, charge, counter, now_ms
+from tests.budgets.ledger_builders import NOW_MS, ORG, RECORD, charge, counter, granted
 from tests.usage.test_journal import rows
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from gateway.store.sql import Database
-
-NOW_MS = now_ms()
-
-
-def granted(number: int, until_ms: int = NOW_MS + 10**7) -> Raise:
-    return Raise(
-        id=f"raise{number}",
-        org=ORG,
-        policy="month",
-        scope={},
-        counter="month|{}",
-        amounts={"energy": 5},
-        from_ms=NOW_MS,
-        until_ms=until_ms,
-        author="key_root",
-        reason="launch week",
-    )
 
 
 def book(redis: Redis) -> RaiseBook:
@@ -50,15 +33,15 @@ async def test_a_raise_is_journaled_with_its_author_and_is_no_request(
     ledger = Ledger(redis, lease_s=60, timeout_ms=5000)
     await ledger.balances(ORG, [counter()])
     raises = book(redis)
-    await raises.grant(granted(1))
-    await raises.grant(granted(2))
+    await raises.grant(granted("raise1"))
+    await raises.grant(granted("raise2"))
     in_stream = await audit(redis, Archive(database), ORG)
     await raises.end("raise2", by="key_olga", now_ms=NOW_MS + 1)
 
     await JournalConsumer(redis, database).drain_once()
 
     kept = {one.id: one for one in map(_raise, await Archive(database).grants(ORG))}
-    assert kept["raise1"] == granted(1)
+    assert kept["raise1"] == granted("raise1")
     assert (kept["raise2"].ended_ms, kept["raise2"].ended_by) == (NOW_MS + 1, "key_olga")
     assert in_stream.differences == (await audit(redis, Archive(database), ORG)).differences == ()
     assert (await rows(database, journal), await rows(database, requests)) == ([], [])
@@ -71,7 +54,7 @@ async def test_a_rebuild_brings_back_raises_in_force_and_those_that_ended(
     ledger = Ledger(redis, lease_s=60, timeout_ms=5000, archive=archive)
     await ledger.balances(ORG, [counter()])
     raises = book(redis)
-    for one in (granted(1), granted(2), granted(3, until_ms=NOW_MS - 1)):
+    for one in (granted("raise1"), granted("raise2"), granted("raise3", until_ms=NOW_MS - 1)):
         await raises.grant(one)
     await raises.end("raise2", by="key_olga", now_ms=NOW_MS + 1)
     await JournalConsumer(redis, database).drain_once()
@@ -88,7 +71,7 @@ async def test_a_rebuild_brings_back_raises_in_force_and_those_that_ended(
 async def test_what_ended_in_the_store_is_not_brought_back_in_force(redis: Redis) -> None:
     await redis.hset(ENDED, "raise1", "{}")
 
-    texts = [msgspec.json.encode(granted(number)).decode() for number in (1, 2)]
+    texts = [msgspec.json.encode(granted(f"raise{number}")).decode() for number in (1, 2)]
     assert await bring_back(redis, texts, NOW_MS) == 1
     assert set(await redis.hkeys(IN_FORCE)) == {"raise2"}
 

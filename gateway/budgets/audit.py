@@ -44,10 +44,11 @@ class Sums(Protocol):
 class Difference:
     """A figure of a counter that is not what its journal or its open holds add up to (ledger integers).
 
-    `counter` is the id, or the Redis key where no journal entry names it; `figure` is one of `FIGURES`.
+    `counter` is the id, or the Redis `key` where no journal entry names it; `figure` is one of `FIGURES`.
     """
 
     org: str
+    key: str
     counter: str
     start_ms: int
     what: What
@@ -56,9 +57,9 @@ class Difference:
     expected: int
 
     @property
-    def place(self) -> tuple[str, int, str, str]:
-        """Which figure it is; what it shows changes with every request."""
-        return self.counter, self.start_ms, self.what, self.figure
+    def place(self) -> tuple[str, str, str]:
+        """Which figure it is; what it shows changes with every request, and entries name it late."""
+        return self.key, self.what, self.figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class _Totals:
                 stored = int(fields.get(f"{what[0]}{place + 1}", 0))
                 expected = totals.get(key, NOTHING)[place]
                 if stored != expected:
-                    rows.append(Difference(org, counter_id, start_ms, what, figure, stored, expected))
+                    rows.append(Difference(org, key, counter_id, start_ms, what, figure, stored, expected))
         return rows
 
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.budgets.audit import audit
 from gateway.budgets.ledger import Ledger
 from gateway.budgets.wire import OrgKeys
-from gateway.usage.archive import Archive, CounterBucket
+from gateway.usage.archive import Archive, CounterBucket, Spent
 from gateway.usage.entries import Amounts
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
@@ -72,6 +72,27 @@ async def test_a_changed_counter_is_named_though_it_is_charged_all_the_time(
     (row,) = [row for row in found.differences if row.what == "spent"]
     assert (row.counter, row.figure) == (MONTH.id, "energy")
     assert row.stored == row.expected + 5 > 12
+
+
+async def test_a_changed_counter_is_named_though_sql_learns_of_it_meanwhile(
+    redis: Redis, ledger: Ledger, database: Database
+) -> None:
+    """The first look reads SQL before any entry of the counter is there, and the stream after they went."""
+
+    class Late(Archive):
+        async def spent(self, org: str) -> dict[CounterBucket, Spent]:
+            before = await super().spent(org)
+            await JournalConsumer(redis, database).drain_once()
+            return before
+
+    for hold_id in ("h2", "h3"):
+        await ledger.release(ORG, hold_id, encode(record()))
+    await redis.hincrby(KEY, "s1", 5)
+
+    found = await audit(redis, Late(database), ORG)
+
+    rows = [(row.counter, row.what, row.figure, row.stored, row.expected) for row in found.differences]
+    assert rows == [(MONTH.id, "spent", "energy", 12, 7)]
 
 
 async def test_a_changed_counter_is_named_with_both_figures(

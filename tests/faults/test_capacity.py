@@ -12,7 +12,7 @@ import pytest
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
 from gateway.routing.leases import LEASE_S, PREFIX
-from tests.faults.world import PLENTY, ask, assert_exact, load, until
+from tests.faults.world import PLENTY, ask, assert_exact, load, scripts_forgotten, until
 from tests.processes import gateway_process
 from tests.running import gateway_running
 
@@ -105,17 +105,11 @@ async def test_f26_a_frozen_store_leaves_no_slot_taken_and_passes_no_capacity(
 async def test_f27_scripts_flushed_all_the_time_pass_no_capacity(tmp_path: Path, store: Store) -> None:
     zones = {"SE": StandInSettings(zone="SE", capacity=3, stall_s=0.1)}
 
-    async def flush() -> None:
-        while True:
-            await store.redis.script_flush()
-            await asyncio.sleep(0.05)
-
     async with gateway_running(
         tmp_path, store.url, budgets=PLENTY, zones=zones, deployment=CAPACITY, routing={"queue_s": 30}
     ) as gateway:
-        flushing = asyncio.create_task(flush())
-        tally = await load(gateway.admin, per_s=15, seconds=3)
-        flushing.cancel()
+        async with scripts_forgotten(store):
+            tally = await load(gateway.admin, per_s=15, seconds=3)
 
         assert set(tally.statuses) == {200}
         images = gateway.standins["SE"]

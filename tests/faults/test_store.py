@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.budgets.wire import OrgKeys
-from tests.faults.world import ORG, PLENTY, assert_exact, load, service, store_running, until
+from tests.faults.world import (
+    ORG,
+    PLENTY,
+    assert_exact,
+    load,
+    scripts_forgotten,
+    service,
+    store_running,
+    until,
+)
 from tests.processes import gateway_process
 from tests.running import gateway_running
 
@@ -148,14 +157,8 @@ async def test_f9_a_full_store_refuses_new_work_and_settles_the_old(tmp_path: Pa
 async def test_f11_scripts_flushed_all_the_time_are_no_error(
     gateway: Gateway, store: Store, tmp_path: Path
 ) -> None:
-    async def flush() -> None:
-        while True:
-            await store.redis.script_flush()
-            await asyncio.sleep(0.05)
-
-    flushing = asyncio.create_task(flush())
-    tally = await load(gateway.admin, per_s=8, seconds=5)
-    flushing.cancel()
+    async with scripts_forgotten(store):
+        tally = await load(gateway.admin, per_s=8, seconds=5)
 
     assert set(tally.statuses) == {200}
     await exact(gateway, store, tmp_path)

@@ -96,6 +96,24 @@ async def store_running(directory: Path) -> AsyncIterator[Store]:
         await asyncio.to_thread(server.stop)
 
 
+@contextlib.asynccontextmanager
+async def scripts_forgotten(store: Store) -> AsyncIterator[None]:
+    """The store forgets its scripts twenty times a second. No call of that is left open behind the block."""
+    over = asyncio.Event()
+
+    async def flush() -> None:
+        while not over.is_set():
+            await store.redis.script_flush()
+            await asyncio.sleep(0.05)
+
+    flushing = asyncio.create_task(flush())
+    try:
+        yield
+    finally:
+        over.set()
+        await flushing
+
+
 @dataclass
 class Tally:
     """What the clients saw: statuses in order, how long each took, and who hung up.

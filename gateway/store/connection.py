@@ -82,6 +82,23 @@ class _Local(_Telling, UnixDomainSocketConnection): ...
 class _Elected(_Telling, SentinelManagedConnection): ...
 
 
+class _Sentinels(Sentinel):
+    """The Sentinels that name the primary, asked by one call at a time.
+
+    Whichever answered is moved to the front of the list while others walk along it, which would lose one of
+    those that did not answer: for ever, and with its connections open.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        async with self._asking:
+            found: tuple[str, int] = await super().discover_master(service_name)
+            return found
+
+
 class _Primary(Redis):
     """The client of the primary: with it the connections to the Sentinels that named it are closed."""
 
@@ -151,7 +168,7 @@ def _several(url: str, options: dict[str, Any]) -> Redis:
     if scheme == SENTINEL.removesuffix("://"):
         if not service:
             raise ValueError(service)
-        sentinel = Sentinel(addresses, sentinel_kwargs=dict(options), **options, **account)  # type: ignore[no-untyped-call]
+        sentinel = _Sentinels(addresses, sentinel_kwargs=dict(options), **options, **account)
         primary: Redis = sentinel.master_for(service, redis_class=_Primary, connection_class=_Elected)
         return primary
     nodes = [ClusterNode(host, port) for host, port in addresses]

@@ -119,11 +119,11 @@ class FaultProxy:
         try:
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._writers -= both
+            server_writer.close()  # first, because the wait below may be cancelled
             for pipe in pipes:
                 pipe.cancel()
             await asyncio.gather(*pipes, return_exceptions=True)
-            self._writers -= both
-            server_writer.close()
 
     async def _ask(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, marked: asyncio.Event

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+SERVICE = "budgets"  # what Sentinels call the primary
 FAKETIME = "*/faketime/libfaketimeMT.so.1"  # below /usr/lib, in a folder for each kind of machine
 
 
@@ -97,6 +98,32 @@ async def server_running(
         yield server
     finally:
         await server.kill()
+
+
+@contextlib.asynccontextmanager
+async def sentinels_of(
+    primary: Server, home: Path, count: int = 3
+) -> AsyncIterator[dict[int, asyncio.subprocess.Process]]:
+    """Sentinels by port that watch a primary and need two voices."""
+    processes: dict[int, asyncio.subprocess.Process] = {}
+    try:
+        for port in (free_port() for _ in range(count)):
+            file = home / f"sentinel-{port}.conf"
+            file.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {home}\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
+                f"sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 5000\n"
+            )
+            with file.with_suffix(".log").open("wb") as log:
+                processes[port] = await asyncio.create_subprocess_exec(
+                    str(find_server()), str(file), "--sentinel", stdout=log, stderr=log
+                )
+        yield processes
+    finally:
+        for process in processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 async def answers(client: Redis) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,10 @@ import pytest
 
 from gateway.budgets.witness import Recovery
 from gateway.demo.standin import StandInSettings
-from gateway.store.server import find_server
 from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
 from tests.faults.proxy import FaultProxy
-from tests.faults.servers import answers, server_running
+from tests.faults.servers import SERVICE, answers, sentinels_of, server_running
 from tests.faults.test_loss import is_replica
 from tests.faults.world import (
     ORG,
@@ -35,37 +33,7 @@ from tests.processes import gateway_process
 from tests.running import gateway_running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from tests.faults.servers import Server
-
-SERVICE = "budgets"
-
-
-@contextlib.asynccontextmanager
-async def sentinels_of(primary: Server, home: Path, count: int = 3) -> AsyncIterator[list[int]]:
-    """The ports of Sentinels that watch a primary and need two voices."""
-    ports, processes = [free_port() for _ in range(count)], []
-    try:
-        for port in ports:
-            file = home / f"sentinel-{port}.conf"
-            file.write_text(
-                f"port {port}\nbind 127.0.0.1\ndir {home}\n"
-                f"sentinel monitor {SERVICE} 127.0.0.1 {primary.port} 2\n"
-                f"sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 5000\n"
-            )
-            with file.with_suffix(".log").open("wb") as log:
-                processes.append(
-                    await asyncio.create_subprocess_exec(
-                        str(find_server()), str(file), "--sentinel", stdout=log, stderr=log
-                    )
-                )
-        yield ports
-    finally:
-        for process in processes:
-            process.kill()
-            await process.wait()
 
 
 @pytest.mark.long

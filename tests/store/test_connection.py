@@ -15,7 +15,7 @@ from gateway.errors import StoreAway, StoreError
 from gateway.store.connection import MAX_CONNECTIONS, ServerWatch, check_server, connect
 from gateway.store.server import find_server
 from tests.faults.proxy import FaultProxy
-from tests.faults.servers import answers
+from tests.faults.servers import SERVICE, answers, sentinels_of, server_running
 from tests.faults.world import until
 from tests.ports import free_port
 
@@ -91,6 +91,31 @@ async def test_a_client_that_is_closed_leaves_no_connection_to_sentinels(tmp_pat
         await watching.aclose()
         process.kill()
         await process.wait()
+
+
+async def test_a_sentinel_that_was_away_while_many_asked_is_asked_again(tmp_path: Path) -> None:
+    async with (
+        server_running(tmp_path / "primary") as server,
+        sentinels_of(server, tmp_path, count=2) as sentinels,
+    ):
+        for port in sentinels:
+            watching = connect(f"redis://127.0.0.1:{port}", timeout_ms=5000)
+            await until(lambda watching=watching: answers(watching))  # type: ignore[misc]
+            await watching.aclose()
+        first, second = sentinels
+        async with FaultProxy(("127.0.0.1", first)) as proxy:
+            places = f"127.0.0.1:{proxy.port},127.0.0.1:{second}"
+            primary = connect(f"redis+sentinel://{places}/{SERVICE}", timeout_ms=5000)
+            proxy.faults.refusing = True
+            assert await asyncio.gather(*(primary.ping() for _ in range(20))) == [True] * 20
+
+            proxy.faults.refusing = False
+            sentinels[second].kill()
+            await sentinels[second].wait()
+            await primary.connection_pool.disconnect()
+
+            assert await primary.ping()
+            await primary.aclose()
 
 
 async def test_more_calls_than_connections_wait_for_their_turn(redis: Redis) -> None:

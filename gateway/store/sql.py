@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, NullPool, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql as postgres
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -32,7 +34,7 @@ from gateway.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine, Executable, Table
 
 FILE_NAME = "ecogate.sqlite3"
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -87,9 +89,15 @@ class Database:
     def is_postgresql(self) -> bool:
         return self.engine.dialect.name == "postgresql"
 
-    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+    def insert(self, table: Table) -> postgres.Insert | sqlite.Insert:
         """An INSERT that knows `on_conflict_...` in the dialect of this database."""
-        return postgresql.insert(table) if self.is_postgresql else sqlite.insert(table)
+        return _insert(table, postgresql=self.is_postgresql)
+
+    def upsert(
+        self, table: Table, keys: tuple[str, ...], *, replace: tuple[str, ...] = (), add: tuple[str, ...] = ()
+    ) -> Executable:
+        """An INSERT that, where a row has the same `keys`, replaces these columns and adds to those."""
+        return _upsert(table, keys, replace, add, postgresql=self.is_postgresql)
 
     async def ping(self) -> None:
         """Raises `StoreError` when the database does not answer."""
@@ -98,6 +106,20 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _insert(table: Table, *, postgresql: bool) -> postgres.Insert | sqlite.Insert:
+    return postgres.insert(table) if postgresql else sqlite.insert(table)
+
+
+@cache  # to build one takes longer than to execute it
+def _upsert(
+    table: Table, keys: tuple[str, ...], replace: tuple[str, ...], add: tuple[str, ...], *, postgresql: bool
+) -> Executable:
+    insert = _insert(table, postgresql=postgresql)
+    new = insert.excluded
+    changed = {name: new[name] for name in replace} | {name: table.c[name] + new[name] for name in add}
+    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 async def open_database(url: str | None, data_dir: Path) -> Database:

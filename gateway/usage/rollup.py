@@ -80,9 +80,7 @@ async def _move(
     ]
     if not moved:
         return
-    insert = database.insert(table)
-    added = {name: table.c[name] + insert.excluded[name] for name in SUMS}
-    await connection.execute(insert.on_conflict_do_update(index_elements=names, set_=added), moved)
+    await connection.execute(database.upsert(table, names, add=SUMS), moved)
 
 
 def contributions() -> dict[str, ColumnElement[int]]:

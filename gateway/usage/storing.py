@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.store.sql import Database
     from gateway.usage.entries import Entry
 
+REQUEST_KEY = ("org", "id")
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -81,11 +83,8 @@ async def store_entries(database: Database, org: str, entries: Sequence[Entry], 
             so_far = known.get(entry.request_id)
             known[entry.request_id] = _first(entry) if so_far is None else so_far.with_entry(entry)
         rows = [_request_row(request) for request in known.values()]
-        insert = database.insert(requests)
-        changed = {name: insert.excluded[name] for name in rows[0] if name not in {"org", "id"}}
-        await connection.execute(
-            insert.on_conflict_do_update(index_elements=["org", "id"], set_=changed), rows
-        )
+        changed = tuple(name for name in rows[0] if name not in REQUEST_KEY)
+        await connection.execute(database.upsert(requests, REQUEST_KEY, replace=changed), rows)
         await move(database, connection, [row._asdict() for row in before], rows)
     return len(fresh)
 

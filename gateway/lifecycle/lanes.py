@@ -1,7 +1,8 @@
-"""The lane of a key, in which its requests are priced and asked for at the ledger, a few at a time.
+"""The lane of a key, in which its requests are priced and asked for at the ledger, one after the other.
 
 A crowd of requests of one key waits in its own lane, where waiting costs nothing, and not before everybody
-else's. Refuses nobody, and refuses to know what requests ask for.
+else's: a request of another key comes to its turn after one of the crowd, not after all of it. Refuses
+nobody, and refuses to know what requests ask for.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-WIDTH = 4
-"""So many requests of a key at once: while one waits for the store, others are priced."""
+KEPT_S = 0.01
+"""Who is not through by then waits, for a slot or for a slow store, and needs no turn for that."""
 
 
 class Place:
@@ -19,17 +20,18 @@ class Place:
 
     def __init__(self, lane: asyncio.Semaphore) -> None:
         self._lane = lane
-        self._taken = False
+        self._kept: asyncio.TimerHandle | None = None
 
     async def take(self) -> None:
-        """Waits for those that came before."""
+        """Waits for those that came before; after `KEPT_S` the place is left by itself."""
         await self._lane.acquire()
-        self._taken = True
+        self._kept = asyncio.get_running_loop().call_later(KEPT_S, self.leave)
 
     def leave(self) -> None:
         """Lets the next one in; nothing when the place was not taken, or was left before."""
-        if self._taken:
-            self._taken = False
+        if self._kept is not None:
+            self._kept.cancel()
+            self._kept = None
             self._lane.release()
 
 
@@ -43,5 +45,5 @@ class Lanes:
         """A place in the key's lane, still to be taken."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = asyncio.Semaphore(WIDTH)
+            lane = self._lanes[key] = asyncio.Semaphore(1)
         return Place(lane)

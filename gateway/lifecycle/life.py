@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from gateway.budgets.ledger import Ledger
     from gateway.errors import ApiError
     from gateway.lifecycle.ladder import Planner
-    from gateway.lifecycle.lanes import Place
     from gateway.lifecycle.plan import Configuration, Plan
     from gateway.lifecycle.settlement import Settlements
     from gateway.lifecycle.slot import Slot
@@ -78,10 +77,8 @@ class Life:
         planner: Planner,
         slot: Slot,
         retries: RetryBudget,
-        place: Place,
     ) -> None:
         self._configuration = configuration
-        self._place = place
         self._slot = slot
         self._retries = retries
         self._ledger = ledger
@@ -151,7 +148,6 @@ class Life:
         if answer is not None:
             with self._telemetry.tracing.span(names.SPAN_RESERVE) as span:
                 raise await self._refusal(span, answer)
-        self._place.leave()  # those behind it may go elsewhere
 
     def _admission(self) -> Admission:
         return Admission(self._ask, self._plan, self._configuration, self._ledger, self._planner)

@@ -194,7 +194,6 @@ class Images:
             ),
             slot=Slot(ask, configuration.deployments, self.leases, self.latencies),
             retries=self.retries,
-            place=place,
         )
         try:
             await life.reserve()

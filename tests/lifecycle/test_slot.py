@@ -11,7 +11,6 @@ import pytest
 
 from gateway.demo.serving import serving
 from gateway.demo.standin import StandInSettings
-from gateway.lifecycle.lanes import WIDTH
 from gateway.routing.leases import PREFIX
 from tests.faults.world import until
 from tests.lifecycle.reading import recorded
@@ -371,7 +370,7 @@ async def test_who_waits_for_a_slot_keeps_no_other_request_of_its_key_out(
             gateway_running(tmp_path, redis_url, deployments=places, routing={"queue_s": 30})
         )
         member = await gateway.member()
-        waiting = [asyncio.create_task(member.post(GENERATIONS, json=SLOW)) for _ in range(2 * WIDTH)]
+        waiting = [asyncio.create_task(member.post(GENERATIONS, json=SLOW)) for _ in range(8)]
         while not service.standin.generations:
             await asyncio.sleep(0.01)
 

@@ -122,6 +122,10 @@ class Images:
         except asyncio.CancelledError:
             life.add_done_callback(_unread)
             raise
+        finally:
+            # An error of the life's has this frame in its traceback: the two would keep each other, and all
+            # of the request, for the garbage collector, which stops the process for a second over a crowd.
+            del life
 
     async def drain(self, timeout_s: float) -> None:
         """Waits for the lives in flight, `timeout_s` seconds at most, then shortly for queued settlements.

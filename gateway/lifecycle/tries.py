@@ -26,7 +26,7 @@ class Try:
     """One that failed; `place` is its line in the story."""
 
     route: Route
-    failure: UpstreamFailure
+    failure: UpstreamFailure  # without its traceback, which would hold what holds this
     place: int
 
 
@@ -40,7 +40,7 @@ class Tries:
 
     def again(self, route: Route, failure: UpstreamFailure) -> bool:
         """Notes a failure, the newest line of the story; says whether another deployment may be asked."""
-        made = Try(route, failure, len(self.story.attempts) - 1)
+        made = Try(route, failure.with_traceback(None), len(self.story.attempts) - 1)
         self.made.append(made)
         if isinstance(failure, NotStarted):
             return True

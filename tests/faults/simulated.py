@@ -416,8 +416,10 @@ class World:
     def right(self, one: Asked) -> set[int]:
         """How many images the rules may charge for this request."""
         made = one.made or 0
-        if one.forgotten:  # its gateway died before it could tell a replica that had not heard of the ending
-            return {0} | self.right(replace(one, forgotten=False))
+        if one.forgotten:
+            # Its gateway died before it could tell a replica, which may not have heard of the hold either, or
+            # only of that: it is charged as held then.
+            return {0, one.n} | self.right(replace(one, forgotten=False))
         if one.crashed:
             # Charged as held once it was marked, by what came of it if that was posted, or nothing before.
             never = set() if one.begun and not self.failovers else {0}

@@ -278,14 +278,18 @@ async def test_an_ending_that_is_sent_again_before_sql_is_asked_counts_once(
     await assert_counted_once(redis, database)
 
 
-async def test_a_replica_that_charges_what_was_settled_is_corrected_by_sql(
-    redis: Redis, database: Database
+@pytest.mark.parametrize("copied", ["after_the_mark", "before_the_mark"])
+async def test_a_replica_that_lets_the_lease_of_what_was_settled_end_is_corrected_by_sql(
+    redis: Redis, database: Database, copied: str
 ) -> None:
-    """The settling gateway died with the old server, so the replica lets the lease end; SQL knows better."""
+    """The settling gateway died with the old server, so the replica charges the hold, or releases what it
+    takes for never sent; SQL knows better."""
     ledger = ledger_of(redis, database)
     await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
-    await ledger.dispatch(ORG, "h1", RECORD)
     before = await dumped(redis)
+    await ledger.dispatch(ORG, "h1", RECORD)
+    if copied == "after_the_mark":
+        before = await dumped(redis)
     await ledger.settle(ORG, "h1", charge(7), RECORD)
     await JournalConsumer(redis, database).drain_once()
     await take_over(redis, before)

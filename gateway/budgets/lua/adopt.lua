@@ -12,7 +12,8 @@ if ARGV[8] == '1' and redis.call('HEXISTS', KEYS[3], 'epoch') == 0 then
 end
 local hold = redis.call('HMGET', KEYS[1], 'state', 'central', 'high', 'posted_central', 'posted_high')
 local state = hold[1]
-local corrects = state == 'E' and ARGV[4] ~= 'expire'
+-- An expiry supposed what SQL knows: that the hold was used as it was held, or that it was not sent at all.
+local corrects = (state == 'E' and ARGV[4] ~= 'expire') or (state == 'R' and ARGV[4] ~= 'release')
 if state and state ~= 'P' and not corrects then
   return { 'known', state }
 end

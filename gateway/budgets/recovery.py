@@ -95,8 +95,8 @@ class Archive(Sums, Protocol):
     async def endings(self, org: str, since_ms: int) -> Sequence[Ending]:
         """Every hold of which an entry was written since (UTC epoch ms)."""
 
-    async def newest_ms(self, org: str, *, before_ms: int) -> int:
-        """When the newest of the entries before a moment was written; the moment where there is none."""
+    async def newest_ms(self, org: str, *, before_ms: int, but: int = 0) -> int | None:
+        """When the newest of the entries before a moment was written, or the newest but so many."""
 
     async def ended(self, org: str, request_id: str) -> Ended | None:
         """How a request ended; None when no entry of it is known."""
@@ -142,9 +142,8 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
     known = await archive.turn(org)
     turn = turn_at(now_ms if known is None else max(now_ms, began_ms(known) + 1))
     await archive.supersede(org, turn)
-    endings = await archive.endings(
-        org, await archive.newest_ms(org, before_ms=now_ms) - lifetimes.retention_ms
-    )
+    newest_ms = await archive.newest_ms(org, before_ms=now_ms)
+    endings = await archive.endings(org, (newest_ms or now_ms) - lifetimes.retention_ms)
     await _adopt(redis, org, list(endings), lifetimes, move=False)
     spent, held, labels = await expected(redis, archive, org)
     newest: dict[str, int] = {}

@@ -187,15 +187,19 @@ class Archive:
             await in_turn(self._database, connection, org, turn)
             await connection.execute(update(ledgers).where(ledgers.c.org == org).values(turn=turn))
 
-    async def newest_ms(self, org: str, *, before_ms: int) -> int:
-        """When the newest of the entries before a moment was written (UTC epoch ms); the moment where there
-        is none."""
-        newest = select(func.max(journal.c.at_ms)).where(
-            journal.c.org == org, journal.c.stream == "journal", journal.c.at_ms < before_ms
+    async def newest_ms(self, org: str, *, before_ms: int, but: int = 0) -> int | None:
+        """When the newest of the entries before a moment was written, or the newest but so many (UTC epoch
+        ms); `None` when there are not so many."""
+        newest = (
+            select(journal.c.at_ms)
+            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.at_ms < before_ms)
+            .order_by(journal.c.at_ms.desc())
+            .offset(but)
+            .limit(1)
         )
         async with self._database.reading() as connection:
             found: int | None = await connection.scalar(newest)
-        return before_ms if found is None else found
+        return found
 
     async def endings(self, org: str, since_ms: int) -> list[Ending]:
         """Every hold with an entry since then (UTC epoch ms), with the sums of all its entries."""

@@ -226,6 +226,46 @@ async def test_endings_are_found_by_the_clock_that_wrote_them(redis: Redis, data
     await assert_counted_once(redis, database)
 
 
+async def test_endings_are_found_although_the_clock_jumped_before_the_replica_took_over(
+    redis: Redis, database: Database
+) -> None:
+    """One was settled, the clock went an hour ahead, and another was settled; the replica has neither."""
+    ledger = ledger_of(redis, database)
+    for hold_id in ("h1", "h2"):
+        await ledger.reserve(ORG, hold_id, [charge(10)], [BUDGET], RECORD)
+    before = await dumped(redis)
+    await ledger.settle(ORG, "h1", charge(3), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    async with database.writing() as connection:
+        await connection.execute(update(journal).values(at_ms=journal.c.at_ms - 3_600_000))
+    await ledger.settle(ORG, "h2", charge(4), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    await take_over(redis, before)
+    await ledger.expiry.due()
+
+    assert await ledger.losses.adopt_endings(ORG) == 2
+
+    await assert_counted_once(redis, database)
+
+
+async def test_an_ending_that_the_store_has_forgotten_in_its_time_is_not_charged_again(
+    redis: Redis, database: Database
+) -> None:
+    """Nobody asked for three hours; then a replica took over, which has everything but the tombstone."""
+    ledger = ledger_of(redis, database)
+    await ledger.reserve(ORG, "h1", [charge(10)], [BUDGET], RECORD)
+    await ledger.settle(ORG, "h1", charge(7), RECORD)
+    await JournalConsumer(redis, database).drain_once()
+    async with database.writing() as connection:
+        await connection.execute(update(journal).values(at_ms=journal.c.at_ms - 3 * 3_600_000))
+    await redis.delete(OrgKeys(ORG).hold("h1"))
+    await take_over(redis, await dumped(redis))
+
+    assert await ledger.losses.adopt_endings(ORG) == 0
+
+    await assert_counted_once(redis, database)
+
+
 @pytest.mark.parametrize("reader_is_late", [True, False])
 async def test_an_ending_that_a_consumer_had_in_hand_when_a_replica_took_over_counts_once(
     redis: Redis, database: Database, *, reader_is_late: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
 
@@ -59,6 +59,26 @@ async def cluster_running(directory: Path) -> AsyncIterator[list[Redis]]:
         for process in processes:
             process.kill()
             await process.wait()
+
+
+async def move_slot(nodes: list[Redis], org: str) -> None:
+    """Move the slot of an org from its node to another one, key by key, as an operator would."""
+    slot = await run(nodes[0], "CLUSTER", "KEYSLOT", f"eg:{{{org}}}:meta")
+    ids = [await run(node, "CLUSTER", "MYID") for node in nodes]
+    source = int(slot) * len(nodes) // SLOTS
+    target = (source + 1) % len(nodes)
+    port = nodes[target].connection_pool.connection_kwargs["port"]
+    await run(nodes[target], "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+    await run(nodes[source], "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+    while keys := await run(nodes[source], "CLUSTER", "GETKEYSINSLOT", slot, 1):
+        await run(nodes[source], "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+        await asyncio.sleep(0.02)
+    for node in (nodes[target], nodes[source]):
+        await run(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+
+async def run(node: Redis, *words: Any) -> Any:
+    return await node.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 async def _answers(node: Redis) -> bool:

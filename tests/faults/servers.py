@@ -19,7 +19,7 @@ from tests.faults.world import until
 from tests.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from redis.asyncio import Redis
 
@@ -124,6 +124,22 @@ async def sentinels_of(
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+@contextlib.contextmanager
+def filled(server: Server) -> Iterator[None]:
+    """The server's file system without a free byte, for the time of the block."""
+    assert server.process is not None
+    filler = Path(f"/proc/{server.process.pid}/root{server.directory}/filler")
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (65536, 1024, 1):
+            with contextlib.suppress(OSError):
+                while file.write(b"\0" * size):
+                    pass
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 async def answers(client: Redis) -> bool:

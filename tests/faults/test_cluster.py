@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,7 +20,7 @@ from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.budgets.ledger_builders import charge, counter
-from tests.faults.cluster import SLOTS, cluster_running
+from tests.faults.cluster import cluster_running, move_slot
 from tests.routing.test_leases import TIMEOUT, deployment, leases, left, take
 from tests.usage.journals import record
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from redis.asyncio import Redis
 
 ORGS = [f"org{number}" for number in range(12)]
 BUDGET = counter("everyone", images=3)
@@ -70,26 +69,6 @@ async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> N
         finally:
             await database.close()
             await redis.aclose()
-
-
-async def move_slot(nodes: list[Redis], org: str) -> None:
-    """Move the slot of an org from its node to another one, key by key, as an operator would."""
-    slot = await run(nodes[0], "CLUSTER", "KEYSLOT", f"eg:{{{org}}}:meta")
-    ids = [await run(node, "CLUSTER", "MYID") for node in nodes]
-    source = int(slot) * len(nodes) // SLOTS
-    target = (source + 1) % len(nodes)
-    port = nodes[target].connection_pool.connection_kwargs["port"]
-    await run(nodes[target], "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-    await run(nodes[source], "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    while keys := await run(nodes[source], "CLUSTER", "GETKEYSINSLOT", slot, 1):
-        await run(nodes[source], "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
-        await asyncio.sleep(0.02)
-    for node in (nodes[target], nodes[source]):
-        await run(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-
-
-async def run(node: Redis, *words: Any) -> Any:
-    return await node.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.long

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.demo.standin import StandInSettings
 from gateway.lifecycle.settlement import Settlements
-from tests.faults.servers import server_running
+from tests.faults.servers import filled, server_running
 from tests.faults.world import PLENTY, assert_exact, load, until
 from tests.running import gateway_running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.faults.servers import Server
+    from pathlib import Path
 
 PASSES = 5
 ZONES = {"SE": StandInSettings(zone="SE", seconds_per_image=1.5 * 256)}
@@ -60,22 +56,6 @@ async def test_f7_what_a_power_cut_takes_from_the_file_is_brought_back_by_the_ga
 
         await until(admits)
         await assert_exact(redis, tmp_path / "data", list(gateway.standins.values()))
-
-
-@contextlib.contextmanager
-def filled(server: Server) -> Iterator[None]:
-    """The server's file system without a free byte, for the time of the block."""
-    assert server.process is not None
-    filler = Path(f"/proc/{server.process.pid}/root{server.directory}/filler")
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        for size in (65536, 1024, 1):
-            with contextlib.suppress(OSError):
-                while file.write(b"\0" * size):
-                    pass
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 @pytest.mark.long

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.world import ASK, PLENTY, assert_exact, service, store_running
 from tests.processes import gateway_process
 from tests.running import ADMIN_KEY, GENERATIONS, budget
+from tests.soak.rows import memory_mb
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOM = 600
-
-
-def most_mb(pid: int) -> float:
-    """The largest resident size of a process so far."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 @pytest.mark.long
@@ -37,7 +35,7 @@ async def test_l2_of_a_thousand_at_once_exactly_as_many_are_admitted_as_have_roo
 
             assert statuses.count(200) == ROOM == len(images.standin.generations)
             assert {status for status in statuses if status != 200} <= {402, 429}
-            assert most_mb(gateway.process.pid) <= 250
+            assert memory_mb(gateway.process.pid, most=True) <= 250
             await assert_exact(store.redis, home / "data", [images])
 
 
@@ -47,7 +45,7 @@ DENIED, AT_ONCE = 10_000, 40
 @pytest.mark.long
 @pytest.mark.timeout(400)
 async def test_l4_ten_thousand_refusals_of_one_key_are_in_nobodys_way(tmp_path: Path) -> None:
-    """As fast as the machine answers; what the others then wait is measured by `benchmarks/flood.py`."""
+    """As fast as the machine answers; what the others then wait is measured by `python -m tests.soak l4`."""
     budgets = [budget("poor", match={"team": ["poor"]}, limits={"images": 0}), *PLENTY]
     async with store_running(tmp_path / "store") as store, service() as images:
         home = tmp_path / "gateway"

@@ -1,0 +1,120 @@
+"""L2, L4 and F16: what a burst, a flood and a stop cost those who are served."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.faults.world import ASK, PLENTY, ask, assert_exact, load, service, store_running
+from tests.processes import gateway_process
+from tests.running import GENERATIONS, budget
+from tests.soak.rows import Row, at_most, holds, memory_mb, percentiles_ms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AT_ONCE, ROOM = 1000, 600
+FLOOD, FLOOD_S, STEADY_PER_S = 10_000, 10, 20
+IN_FLIGHT, IMAGE_S = 50, 10.0
+
+
+async def l2(home: Path) -> list[Row]:
+    """A thousand at once with room for six hundred, and an image service that takes five seconds."""
+    budgets = [PLENTY[0] | {"limits": {"images": ROOM}}]
+    async with store_running(home / "store") as store, service(seconds_per_image=5.0) as images:
+        shared = {"ECOGATE_REDIS_URL": store.url, "ECOGATE_STORE_TIMEOUT_MS": "250"}
+        async with (
+            gateway_process(home / "gateway", {"SE": images.base_url}, budgets=budgets, **shared) as gateway,
+            gateway.client() as client,
+        ):
+            client.timeout = 120
+            began = time.monotonic()
+
+            async def one() -> tuple[int, float]:
+                answer = await client.post(GENERATIONS, json=ASK)
+                return answer.status_code, time.monotonic() - began
+
+            answers = await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+            most_mb = memory_mb(gateway.process.pid, most=True)
+            await assert_exact(store.redis, home / "gateway" / "data", [images])
+    statuses = [status for status, _ in answers]
+    refused = [seconds for status, seconds in answers if status != 200]
+    exactly = statuses.count(200) == ROOM and set(statuses) <= {200, 402, 429}
+    return [
+        holds("L2 exactly as many are admitted as have room, the others hear 402 or 429", true=exactly),
+        at_most("L2 a refusal, 99 of 100", percentiles_ms(refused)[1] / 1000, 2, "s"),
+        at_most("L2 memory of the gateway", most_mb, 250, "MB"),
+    ]
+
+
+async def l4(home: Path) -> list[Row]:
+    """One key is refused 1,000 times a second, or as fast as the machine answers; another one works."""
+    budgets = [budget("poor", match={"team": ["poor"]}, limits={"images": 0}), *PLENTY]
+    async with store_running(home / "store") as store, service() as images:
+        services = {"SE": images.base_url}
+        async with (
+            gateway_process(
+                home / "gateway", services, budgets=budgets, ECOGATE_REDIS_URL=store.url
+            ) as gateway,
+            gateway.client() as steady,
+        ):
+            body = {"org": "default", "team": "poor", "user": "p", "role": "member"}
+            key = (await steady.post("/eco/v1/keys", json=body)).json()["key"]
+            await load(steady, per_s=STEADY_PER_S, seconds=5)
+            alone = await load(steady, per_s=STEADY_PER_S, seconds=2 * FLOOD_S)
+            began = time.monotonic()
+            flood = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.soak.flood", gateway.url, key, str(FLOOD), str(FLOOD_S))
+            )
+            beside = await load(steady, per_s=STEADY_PER_S, seconds=2 * FLOOD_S)
+            refused = await flood.wait() == 0
+            took_s = time.monotonic() - began
+            await assert_exact(store.redis, home / "gateway" / "data", [images])
+    (median, late), (quiet_median, quiet_late) = percentiles_ms(beside.seconds), percentiles_ms(alone.seconds)
+    return [
+        Row("L4 refusals", f"{FLOOD} in {took_s:.0f} s, {FLOOD / took_s:.0f} per second", refused),
+        holds("L4 every answer of the other key is 200", true={*alone.statuses, *beside.statuses} == {200}),
+        Row("L4 the other key alone, median and 99 of 100", f"{quiet_median:.1f}, {quiet_late:.1f} ms", True),
+        Row("L4 what it waits longer, median", f"{median - quiet_median:.1f} ms", True),
+        at_most("L4 what it waits longer, 99 of 100", late - quiet_late, 20, "ms"),
+    ]
+
+
+async def f16(home: Path) -> list[Row]:
+    """SIGTERM with fifty requests of ten seconds in flight."""
+    async with store_running(home / "store") as store, service(seconds_per_image=IMAGE_S) as images:
+        services = {"SE": images.base_url}
+        async with gateway_process(
+            home / "gateway", services, budgets=PLENTY, ECOGATE_REDIS_URL=store.url
+        ) as gateway:
+            asking = [asyncio.create_task(ask(gateway)) for _ in range(IN_FLIGHT)]
+            while len(images.standin.generations) < IN_FLIGHT:
+                await asyncio.sleep(0.02)
+            began = time.monotonic()
+            gateway.send(signal.SIGTERM)
+            async with gateway.client() as late:
+                refused_s = await _refuses(late) - began
+            served = await asyncio.gather(*asking)
+            code = await gateway.ended()
+            ended_s = time.monotonic() - began
+        await assert_exact(store.redis, home / "gateway" / "data", [images])
+    return [
+        holds("F16 what was in flight is answered, exit code 0", true=set(served) == {200} and code == 0),
+        at_most("F16 from SIGTERM to the first connection that is refused", refused_s, 1, "s"),
+        at_most("F16 from SIGTERM to the end", ended_s, 15, "s"),
+    ]
+
+
+async def _refuses(client: httpx.AsyncClient) -> float:
+    """The moment at which a new connection is refused."""
+    while True:
+        try:
+            await client.get("/healthz", headers={"connection": "close"})
+        except httpx.TransportError:
+            return time.monotonic()
+        await asyncio.sleep(0.02)

@@ -131,6 +131,8 @@ def connect(url: str, *, timeout_ms: int) -> Redis:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 3,
         "decode_responses": True,
+        # Naming the library is an exchange more before the first call: a slow store has no time for it.
+        "driver_info": None,
     }
     try:
         if url.startswith((CLUSTER, SENTINEL)):

@@ -93,6 +93,19 @@ async def test_a_client_that_is_closed_leaves_no_connection_to_sentinels(tmp_pat
         await process.wait()
 
 
+async def test_a_new_connection_says_hello_and_nothing_else_before_its_first_call(
+    redis: Redis, redis_url: str
+) -> None:
+    """Each exchange more is taken from the deadline of the call that waits for it."""
+    await redis.config_resetstat()
+    another = connect(redis_url, timeout_ms=5000)
+    await another.ping()
+    await another.aclose()
+
+    seen = set(await redis.info("commandstats"))
+    assert seen == {"cmdstat_config|resetstat", "cmdstat_hello", "cmdstat_ping"}
+
+
 async def test_a_sentinel_that_was_away_while_many_asked_is_asked_again(tmp_path: Path) -> None:
     async with (
         server_running(tmp_path / "primary") as server,

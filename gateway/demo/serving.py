@@ -82,6 +82,9 @@ async def serving(settings: StandInSettings, *, port: int = 0) -> AsyncIterator[
     )
     server = _Server(config)
     with socket.create_server(("127.0.0.1", port), backlog=512) as listener:
+        # Accepted sockets inherit it. asyncio sets it only on sockets that name their protocol, unlike these,
+        # and an answer in two pieces would wait 40 ms for the client to acknowledge the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         serve = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await server.ready.wait()

@@ -36,6 +36,7 @@ RECENT_MS, RECENT_ENTRIES = 300_000, 1_000
 """Of so long before the last entry of an earlier server, and of so many entries at least, SQL is asked for
 endings that this one may lack; more than replication is ever behind."""
 FORGOTTEN_MARGIN_MS = 600_000
+"""So long before a tombstone's time is over its ending is not taken from SQL any more."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,24 +72,25 @@ class Losses:
         try:
             async with asyncio.timeout(ARCHIVE_S):
                 await self._archive.supersede(org, turn)
-                endings = await self._archive.endings(org, await self._recent_ms(org, began_ms(turn)))
+                endings = await self._archive.endings(
+                    org, await self._recent_ms(self._archive, org, began_ms(turn))
+                )
                 return await adopt(self._redis, org, endings, self._lifetimes)
         except (StoreError, RedisError, RedisClusterException, OSError, TimeoutError) as error:
             msg = f"what SQL knows of org {org} could not be brought back: {error}"
             raise LedgerUnavailable(msg) from error
 
-    async def _recent_ms(self, org: str, began_ms: int) -> int:
+    async def _recent_ms(self, archive: Archive, org: str, began_ms: int) -> int:
         """Since when an ending that SQL has may be one that this turn's server lacks.
 
         By the clocks of the servers before, since that of this one may have jumped. Theirs may have, too, so
         the newest entries count however old they look; but none that the store may have forgotten in its own
         time, which would be charged again.
         """
-        assert self._archive is not None  # noqa: S101
-        newest_ms = await self._archive.newest_ms(org, before_ms=began_ms)
+        newest_ms = await archive.newest_ms(org, before_ms=began_ms)
         if newest_ms is None:
             return began_ms
-        among_newest_ms = await self._archive.newest_ms(org, before_ms=began_ms, but=RECENT_ENTRIES)
+        among_newest_ms = await archive.newest_ms(org, before_ms=began_ms, but=RECENT_ENTRIES)
         recent_ms = min(newest_ms - RECENT_MS, among_newest_ms or 0)
         return max(recent_ms, began_ms - self._lifetimes.retention_ms + FORGOTTEN_MARGIN_MS)
 

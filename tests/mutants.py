@@ -31,6 +31,7 @@ EXPIRY = ("tests/budgets/test_ledger_expiry.py",)
 CLAIMS = ("tests/budgets/test_claims.py",)
 LEASES = ("tests/routing/test_leases.py",)
 LOSS = ("tests/faults/test_loss.py",)
+MOVES = ("tests/faults/test_moves.py",)
 ALERTS = ("tests/budgets/test_alerts.py",)
 REROUTE = ("tests/lifecycle/test_ladder_reroute.py",)
 EMERGENCY = ("tests/budgets/test_emergency.py",)
@@ -156,6 +157,22 @@ MUTANTS = (
     ),
     Mutant(
         "ignores the time of grace", f"{LUA}/reserve.lua", "if grace > 0 then", "if false then", LOSS, "grace"
+    ),
+    Mutant(
+        "takes a takeover for a slot that was moved",
+        "gateway/store/cluster.py",
+        "if owner is None or not _lost_nothing(await _facts(client, owner), written_ms):",
+        "if owner is not None:\n        return True\n    if owner is None:",
+        MOVES,
+        "grace",
+    ),
+    Mutant(
+        "lets a node vouch that started since",
+        "gateway/store/cluster.py",
+        "started_ms < written_ms",
+        "started_ms > 0",
+        MOVES,
+        "started",
     ),
     Mutant(
         "counts by the wrong bound",

@@ -19,6 +19,7 @@ from gateway.budgets.closing import RELEASE, SETTLE, Closing
 from gateway.budgets.expiry import Expiry
 from gateway.budgets.lifetimes import RETENTION_S, Lifetimes
 from gateway.budgets.losses import Losses
+from gateway.budgets.moves import Moves
 from gateway.budgets.presence import Presence
 from gateway.budgets.scripts import Script
 from gateway.budgets.witness import Witness
@@ -67,8 +68,9 @@ class Ledger:
         `store.connection.connect`: it reads texts and never retries on its own. `archive` is SQL's memory,
         from which a ledger that the store lost is rebuilt; without it such an org stays refused. For
         `grace_ms` after another server took over nothing is admitted, so that every gateway can bring back
-        what that server may lack. While `trouble` gives a reason nothing is admitted, and not as from a store
-        that is away: so it is before the store was seen.
+        what that server may lack; unless a slot of a cluster was moved, which loses nothing. While `trouble`
+        gives a reason nothing is admitted, and not as from a store that is away: so it is before the store
+        was seen.
         """
         self._redis = redis
         self._call = Breaker(timeout_ms)
@@ -76,6 +78,7 @@ class Ledger:
         self._trouble = trouble
         self._lifetimes = Lifetimes(lease_s, retention_s)
         self._presence = Presence(redis, self._call, archive)
+        self._moves = Moves(redis, self._call)
         self._closing = Closing(redis, self._call, self._lifetimes, self._presence)
         witness = Witness(redis)
         self.claims = Claims(redis, self._call, archive)
@@ -137,6 +140,9 @@ class Ledger:
     async def _reserve(self, org: str, keys: list[str], args: list[str | int]) -> Any:
         async with self._call("reserve"):
             answer = await _RESERVE.run(self._redis, keys, args)
+        if answer[0] == "grace" and await self._moves.spare_grace(org, answer[2]):
+            async with self._call("reserve"):
+                answer = await _RESERVE.run(self._redis, keys, args)
         if answer[0] == "denied" and answer[1][0] > 0 and await self.expiry.of(org, DUE_PER_REFUSAL):
             async with self._call("reserve"):
                 answer = await _RESERVE.run(self._redis, keys, args)

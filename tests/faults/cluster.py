@@ -21,10 +21,10 @@ NODES = 3
 
 
 @contextlib.asynccontextmanager
-async def cluster_running(directory: Path) -> AsyncIterator[list[Redis]]:
-    """A client for each node; their ports are in `connection_kwargs`."""
-    ports = [free_port() for _ in range(NODES)]
-    buses = [free_port() for _ in range(NODES)]
+async def cluster_running(directory: Path, *, replicas: int = 0) -> AsyncIterator[list[Redis]]:
+    """A client for each primary, then one for each replica of the first primary."""
+    ports = [free_port() for _ in range(NODES + replicas)]
+    buses = [free_port() for _ in range(NODES + replicas)]
     processes = []
     nodes = [Redis(port=port, protocol=3, decode_responses=True) for port in ports]
     try:
@@ -42,8 +42,9 @@ async def cluster_running(directory: Path) -> AsyncIterator[list[Redis]]:
                         stderr=log,
                     )
                 )
-        for number, node in enumerate(nodes):
+        for node in nodes:
             await until(lambda node=node: _answers(node))  # type: ignore[misc]
+        for number, node in enumerate(nodes[:NODES]):
             first = number * SLOTS // NODES
             last = (number + 1) * SLOTS // NODES - 1
             await node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)  # type: ignore[no-untyped-call]
@@ -51,7 +52,11 @@ async def cluster_running(directory: Path) -> AsyncIterator[list[Redis]]:
         for port, bus in zip(ports[1:], buses[1:], strict=True):
             await nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)  # type: ignore[no-untyped-call]
         for node in nodes:
-            await until(lambda node=node: _joined(node))  # type: ignore[misc]
+            await until(lambda node=node: _joined(node, NODES + replicas))  # type: ignore[misc]
+        first_id = await run(nodes[0], "CLUSTER", "MYID")
+        for node in nodes[NODES:]:
+            await run(node, "CLUSTER", "REPLICATE", first_id)
+            await until(lambda node=node: _copies(node))  # type: ignore[misc]
         yield nodes
     finally:
         for node in nodes:
@@ -61,20 +66,29 @@ async def cluster_running(directory: Path) -> AsyncIterator[list[Redis]]:
             await process.wait()
 
 
-async def move_slot(nodes: list[Redis], org: str) -> None:
-    """Move the slot of an org from its node to another one, key by key, as an operator would."""
+def cluster_url(nodes: list[Redis]) -> str:
+    """What a gateway is told."""
+    return "redis+cluster://" + ",".join(f"127.0.0.1:{port_of(node)}" for node in nodes)
+
+
+def port_of(node: Redis) -> int:
+    return int(node.connection_pool.connection_kwargs["port"])
+
+
+async def move_slot(nodes: list[Redis], org: str, *, at_once: int = 1, pause_s: float = 0.02) -> Redis:
+    """Move the slot of an org from its node to another one, so many keys at a time; gives the other node."""
     slot = await run(nodes[0], "CLUSTER", "KEYSLOT", f"eg:{{{org}}}:meta")
     ids = [await run(node, "CLUSTER", "MYID") for node in nodes]
-    source = int(slot) * len(nodes) // SLOTS
-    target = (source + 1) % len(nodes)
-    port = nodes[target].connection_pool.connection_kwargs["port"]
+    source = int(slot) * NODES // SLOTS
+    target = (source + 1) % NODES
     await run(nodes[target], "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
     await run(nodes[source], "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
-    while keys := await run(nodes[source], "CLUSTER", "GETKEYSINSLOT", slot, 1):
-        await run(nodes[source], "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
-        await asyncio.sleep(0.02)
+    while keys := await run(nodes[source], "CLUSTER", "GETKEYSINSLOT", slot, at_once):
+        await run(nodes[source], "MIGRATE", "127.0.0.1", port_of(nodes[target]), "", 0, 5000, "KEYS", *keys)
+        await asyncio.sleep(pause_s)
     for node in (nodes[target], nodes[source]):
         await run(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+    return nodes[target]
 
 
 async def run(node: Redis, *words: Any) -> Any:
@@ -87,9 +101,13 @@ async def _answers(node: Redis) -> bool:
     return False
 
 
-async def _joined(node: Redis) -> bool:
+async def _joined(node: Redis, nodes: int) -> bool:
     facts = await node.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]
     text = str(facts)
     return ("cluster_state:ok" in text or "'cluster_state': 'ok'" in text) and (
-        f"cluster_known_nodes:{NODES}" in text or f"'cluster_known_nodes': '{NODES}'" in text
+        f"cluster_known_nodes:{nodes}" in text or f"'cluster_known_nodes': '{nodes}'" in text
     )
+
+
+async def _copies(node: Redis) -> bool:
+    return (await node.info("replication")).get("master_link_status") == "up"

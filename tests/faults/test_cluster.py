@@ -20,13 +20,15 @@ from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
 from gateway.usage.record import encode
 from tests.budgets.ledger_builders import charge, counter
-from tests.faults.cluster import cluster_running, move_slot
+from tests.faults.cluster import cluster_running, cluster_url, move_slot
 from tests.routing.test_leases import TIMEOUT, deployment, leases, left, take
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from redis.asyncio import Redis
 
 
 ORGS = [f"org{number}" for number in range(12)]
@@ -36,8 +38,7 @@ BUDGET = counter("everyone", images=3)
 @pytest.mark.long
 async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> None:
     async with cluster_running(tmp_path / "cluster") as nodes:
-        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
-        redis = connect(f"redis+cluster://{places}", timeout_ms=5000)
+        redis = connect(cluster_url(nodes), timeout_ms=5000)
         database = await open_database(None, tmp_path)
         archive = Archive(database)
         try:
@@ -74,15 +75,14 @@ async def test_every_org_is_enforced_and_exact_on_a_cluster(tmp_path: Path) -> N
 @pytest.mark.long
 async def test_f12_an_org_whose_slot_moves_under_load_stays_exact(tmp_path: Path) -> None:
     async with cluster_running(tmp_path / "cluster") as nodes:
-        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
-        redis = connect(f"redis+cluster://{places}", timeout_ms=1000)
+        redis = connect(cluster_url(nodes), timeout_ms=1000)
         database = await open_database(None, tmp_path)
         archive = Archive(database)
         plenty = counter("everyone", images=100_000)
         try:
             ledger = Ledger(redis, lease_s=60, timeout_ms=1000, archive=archive, grace_ms=200)
             charged = refused = 0
-            moving: asyncio.Task[None] | None = None
+            moving: asyncio.Task[Redis] | None = None
             for number in range(300):
                 written = encode(record(org="busy", id=f"r{number}"))
                 if number == 50:
@@ -125,8 +125,7 @@ async def again(call: Callable[[], Awaitable[object]]) -> None:
 @pytest.mark.long
 async def test_slots_circuits_and_latencies_are_shared_on_a_cluster(tmp_path: Path) -> None:
     async with cluster_running(tmp_path / "cluster") as nodes:
-        places = ",".join(f"127.0.0.1:{node.connection_pool.connection_kwargs['port']}" for node in nodes)
-        redis = connect(f"redis+cluster://{places}", timeout_ms=5000)
+        redis = connect(cluster_url(nodes), timeout_ms=5000)
         try:
             a, b = deployment("a", 2), deployment("b", 1)
             mine = leases(redis)

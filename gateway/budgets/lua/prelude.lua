@@ -193,16 +193,20 @@ local function post(journal, kind, hold, central, high, counters, record)
     'counters', '[' .. table.concat(lines, ',') .. ']', 'record', record)
 end
 
+local function this_run()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+end
+
 -- How long (ms) nothing may be admitted yet, because another server than last time runs this script: a replica
 -- that took over may lack holds and charges, which their gateways bring again meanwhile. 0 when all is well.
 -- Second, the turn that began when this server took over: a text that sorts behind those of earlier servers.
 local function grace_left(meta, grace_ms, now)
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  local run = this_run()
   local known = redis.call('HMGET', meta, 'run', 'grace', 'turn', 't')
   if known[1] ~= run or not known[3] then
     local before = tonumber(string.match(known[3] or '', '^%d+') or '0')
     local turn = string.format('%016.0f-%s', math.max(now, tonumber(known[4] or '0'), before + 1), run)
-    redis.call('HSET', meta, 'run', run, 'grace', int(now + grace_ms), 'turn', turn)
+    redis.call('HSET', meta, 'run', run, 'before', known[1] or '', 'grace', int(now + grace_ms), 'turn', turn)
     return grace_ms, turn
   end
   return math.max(0, tonumber(known[2] or '0') - now), known[3]

@@ -16,7 +16,7 @@
 --          the hold that had the claim before, or ""}
 --       | {"denied", {holds that are due, {candidate, counter, bucket, dimension, limit, spent, held, requested,
 --         when that much will have left the window}...}}
---       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left}
+--       | {"window", now} | {"clock", now, highest} | {"gone", state} | {"conflict"} | {"no_ledger"} | {"grace", ms left, turn}
 --       | {"stale", newer version} | {"claimed", hold that has the claim, fingerprint of its request}
 -- Invariant: spent + held + requested <= limit in every enforced counter and dimension that is asked for; nothing
 --       changes unless the verdict is "held", but for the name of a new server. The verdict counts from 1.
@@ -41,9 +41,9 @@ if now < highest - CLOCK_SLACK_MS then
   return { 'clock', now, highest }
 end
 now = math.max(now, highest) -- buckets never go back
-local grace = grace_left(KEYS[1], tonumber(ARGV[6]), now)
+local grace, turn = grace_left(KEYS[1], tonumber(ARGV[6]), now)
 if grace > 0 then
-  return { 'grace', grace }
+  return { 'grace', grace, turn }
 end
 
 local policy = redis.call('HMGET', KEYS[1], 'policy', 'policy_number')

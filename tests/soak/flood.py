@@ -1,9 +1,9 @@
 """Many requests from a process of its own, by a client that costs next to nothing.
 
-`python -m tests.soak.flood URL KEY REQUESTS SECONDS CONNECTIONS` sends them evenly over that time, as long as
-the gateway keeps up, and prints a line of JSON: the status of each answer, and its seconds since the request
-was due. A full HTTP client would take longer over a thousand connections than the gateway does, and what is
-measured beside a flood must not share its event loop.
+`python -m tests.soak.flood URL KEY REQUESTS SECONDS CONNECTIONS MODEL` sends them evenly over that time, as
+long as who is asked keeps up, and prints a line of JSON: the status of each answer, and its seconds since the
+request was due. A full HTTP client would take longer over a thousand connections than the gateway does, and
+what is measured must not share an event loop with who asks.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import time
 from urllib.parse import urlsplit
 
 from tests.faults.world import ASK
-from tests.running import GENERATIONS
+from tests.running import GENERATIONS, MODEL
 
 Answers = list[tuple[int, float]]
 
 
-async def flooded(url: str, key: str, requests: int, seconds: float, connections: int) -> Answers:
+async def flooded(
+    url: str, key: str, requests: int, seconds: float, connections: int, *, model: str = MODEL
+) -> Answers:
     """The answers to a flood that another process sends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.soak.flood", url, key),
         *map(str, (requests, seconds, connections)),
+        model,
         stdout=asyncio.subprocess.PIPE,
     )
     told, _ = await process.communicate()
@@ -32,9 +35,11 @@ async def flooded(url: str, key: str, requests: int, seconds: float, connections
     return [(int(status), float(took)) for status, took in json.loads(told)]
 
 
-async def flood(url: str, key: str, requests: int, seconds: float, connections: int) -> Answers:
+async def flood(
+    url: str, key: str, requests: int, seconds: float, connections: int, *, model: str
+) -> Answers:
     place = urlsplit(url)
-    body = json.dumps(ASK).encode()
+    body = json.dumps(ASK | {"model": model}).encode()
     head = f"POST {GENERATIONS} HTTP/1.1\r\nhost: {place.netloc}\r\nauthorization: Bearer {key}\r\n"
     asked = f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
     numbers = iter(range(requests))
@@ -61,6 +66,6 @@ async def flood(url: str, key: str, requests: int, seconds: float, connections: 
 
 
 if __name__ == "__main__":
-    url, key, requests, seconds, connections = sys.argv[1:]
-    answers = asyncio.run(flood(url, key, int(requests), float(seconds), int(connections)))
+    url, key, requests, seconds, connections, model = sys.argv[1:]
+    answers = asyncio.run(flood(url, key, int(requests), float(seconds), int(connections), model=model))
     print(json.dumps(answers))  # noqa: T201

@@ -39,3 +39,9 @@ def memory_mb(pid: int | str = "self", *, most: bool = False) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     name = "VmHWM" if most else "VmRSS"
     return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]

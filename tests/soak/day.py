@@ -35,7 +35,10 @@ def descriptors() -> int:
 
 
 async def l3(home: Path, minutes: float) -> list[Row]:
-    """A day in `minutes`: the store's clock runs fast, and keys expire by it."""
+    """A day in `minutes`: the store's clock runs fast, and keys expire by it.
+
+    Memory is compared from the middle on, when the process has grown to its size.
+    """
     fast = DAY_H * 60 / minutes
     clock = bent(FAKETIME=f"@{FROM} x{fast:.0f}", TZ="UTC")
     database = await open_database(None, home)
@@ -71,9 +74,15 @@ async def l3(home: Path, minutes: float) -> list[Row]:
             draining = asyncio.create_task(consumer.run())
             began_ms = await now_ms()
             warm = await asyncio.gather(*(work(began_ms + 3_600_000, -1 - w) for w in range(4)))
-            start = await redis.dbsize(), memory_mb(), descriptors(), time.monotonic()
-            made = await asyncio.gather(*(work(began_ms + DAY_H * 3_600_000, w) for w in range(4)))
-            slope = (memory_mb() - start[1]) / (time.monotonic() - start[3]) * 600
+            start_keys, start_descriptors = await redis.dbsize(), descriptors()
+            made: list[int] = []
+            memories: list[tuple[float, float]] = []
+            for hour in (DAY_H // 2, DAY_H):
+                until_ms = began_ms + hour * 3_600_000
+                made += await asyncio.gather(*(work(until_ms, hour * 10 + w) for w in range(4)))
+                memories.append((memory_mb(), time.monotonic()))
+            (half_mb, half_s), (end_mb, end_s) = memories
+            slope = (end_mb - half_mb) / (end_s - half_s) * 600
             await asyncio.sleep(RETENTION_H * 3600 / fast)
             consumer.stop()
             await draining
@@ -87,9 +96,12 @@ async def l3(home: Path, minutes: float) -> list[Row]:
     return [
         Row("L3 requests in a day of fast motion", f"{total} at {fast:.0f} times", total > 0),
         at_most(
-            "L3 memory grown per ten minutes", slope, 1 if minutes >= SLOPE_AFTER_MIN else float("inf"), "MB"
+            "L3 memory grown per ten minutes, second half",
+            slope,
+            1 if minutes >= SLOPE_AFTER_MIN else float("inf"),
+            "MB",
         ),
-        Row("L3 keys an hour in, and after retention", f"{start[0]}, {left}", left <= LEFT_KEYS),
-        Row("L3 open files", f"{start[2]}, {opened}", opened <= start[2] + 1),
+        Row("L3 keys an hour in, and after retention", f"{start_keys}, {left}", left <= LEFT_KEYS),
+        Row("L3 open files", f"{start_descriptors}, {opened}", opened <= start_descriptors + 1),
         holds("L3 exact", true=exact),
     ]

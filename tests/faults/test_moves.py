@@ -19,7 +19,7 @@ from gateway.store.connection import connect
 from gateway.store.sql import open_database
 from gateway.usage.archive import Archive
 from tests.budgets.ledger_builders import charge, counter
-from tests.faults.cluster import cluster_running, cluster_url, move_slot, run
+from tests.faults.cluster import NODES, cluster_running, cluster_url, move_slot, run
 from tests.faults.world import until
 
 if TYPE_CHECKING:
@@ -43,10 +43,16 @@ async def ledger_running(nodes: list[Redis], directory: Path) -> AsyncIterator[L
     try:
         ledger = Ledger(redis, lease_s=60, timeout_ms=5000, archive=Archive(database), grace_ms=GRACE_MS)
         assert isinstance(await ledger.reserve(ORG, "first", [charge(1)], [PLENTY], ""), Held)
+        for replica in nodes[NODES:]:
+            await until(lambda replica=replica: same_size(nodes[0], replica))  # type: ignore[misc]
         yield ledger
     finally:
         await database.close()
         await redis.aclose()
+
+
+async def same_size(primary: Redis, replica: Redis) -> bool:
+    return bool(await primary.dbsize() == await replica.dbsize())
 
 
 async def admits(ledger: Ledger, hold: str) -> bool:

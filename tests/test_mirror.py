@@ -61,6 +61,7 @@ WHOLE = {
     "routing/test_feed": "lifecycle/watching",
     "budgets/test_audit": "usage/archive",
     "faults/test_loss": "budgets/losses budgets/recovery budgets/presence",
+    "faults/test_moves": "budgets/moves store/cluster",
     "lifecycle/test_streams": "api/options",
     "lifecycle/test_ladder": "images/lighter",
     "api/test_raises": "budgets/raises",

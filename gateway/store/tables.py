@@ -78,6 +78,10 @@ journal = Table(
     Index(None, "org", "at_ms"),
 )
 
+# Of the stream `journal`, said so that SQLite does not take it for the beginning of the primary key: it would
+# read all of an org's journal where another index leads to a few entries.
+JOURNALED = (journal.c.stream + "") == "journal"
+
 # Which counters an entry changed, so that a counter can be rebuilt and checked from SQL.
 postings = Table(
     "postings",

@@ -7,11 +7,11 @@ show once its stream is drained. Refuses to know Redis and limits.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, select, update
 
-from gateway.store.tables import journal, ledgers, postings
+from gateway.store.tables import JOURNALED, journal, ledgers, postings
 from gateway.usage.entries import NOTHING, Amounts
 from gateway.usage.grants import grants_of
 from gateway.usage.record import UNCERTAIN, decode
@@ -20,6 +20,8 @@ from gateway.usage.turns import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from sqlalchemy import Row
 
     from gateway.store.sql import Database
 
@@ -154,13 +156,11 @@ class Archive:
     async def ended(self, org: str, request_id: str) -> Ended | None:
         """How a request ended; None when no entry of it has come here."""
         columns = [journal.c[f"central_{name}"].label(name) for name in Amounts._fields]
-        query = (
-            select(journal.c.kind, journal.c.record, *columns)
-            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.request_id == request_id)
-            .order_by(journal.c.at_ms, journal.c.entry_id)
+        query = select(journal.c.kind, journal.c.record, journal.c.at_ms, journal.c.entry_id, *columns).where(
+            journal.c.org == org, JOURNALED, journal.c.request_id == request_id
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = sorted(await connection.execute(query), key=when)
         if not rows:
             return None
         central = NOTHING
@@ -172,9 +172,7 @@ class Archive:
 
     async def has_hold(self, org: str, hold: str) -> bool:
         """Whether the journal has an entry of the hold."""
-        query = select(journal.c.entry_id).where(
-            journal.c.org == org, journal.c.stream == "journal", journal.c.hold == hold
-        )
+        query = select(journal.c.entry_id).where(journal.c.org == org, JOURNALED, journal.c.hold == hold)
         async with self._database.reading() as connection:
             return (await connection.execute(query.limit(1))).first() is not None
 
@@ -192,7 +190,7 @@ class Archive:
         ms); `None` when there are not so many."""
         newest = (
             select(journal.c.at_ms)
-            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.at_ms < before_ms)
+            .where(journal.c.org == org, JOURNALED, journal.c.at_ms < before_ms)
             .order_by(journal.c.at_ms.desc())
             .offset(but)
             .limit(1)
@@ -208,22 +206,16 @@ class Archive:
             for bound in ("central", "high")
             for name in Amounts._fields
         ]
-        recent = select(journal.c.hold).where(
-            journal.c.org == org, journal.c.stream == "journal", journal.c.at_ms >= since_ms
-        )
-        entries = (
-            select(journal.c.hold, journal.c.kind, journal.c.entry_id, *columns)
-            .where(journal.c.org == org, journal.c.stream == "journal", journal.c.hold.in_(recent))
-            .order_by(journal.c.at_ms, journal.c.entry_id)
+        recent = select(journal.c.hold).where(journal.c.org == org, JOURNALED, journal.c.at_ms >= since_ms)
+        entries = select(journal.c.hold, journal.c.kind, journal.c.entry_id, journal.c.at_ms, *columns).where(
+            journal.c.org == org, JOURNALED, journal.c.hold.in_(recent)
         )
         lines = select(
             postings.c.entry_id, postings.c.counter, postings.c.bucket_start_ms, postings.c.bound
-        ).where(postings.c.org == org, postings.c.stream == "journal", postings.c.bucket_start_ms >= 0)
-        lines = lines.where(
-            postings.c.entry_id.in_(entries.with_only_columns(journal.c.entry_id).order_by(None))
-        )
+        ).where(postings.c.org == org, postings.c.stream == "journal")
+        lines = lines.where(postings.c.entry_id.in_(entries.with_only_columns(journal.c.entry_id)))
         async with self._database.reading() as connection:
-            rows = (await connection.execute(entries)).all()
+            rows = sorted(await connection.execute(entries), key=when)
             posted: dict[str, list[tuple[str, int, str]]] = {}
             for line in await connection.execute(lines):
                 posted.setdefault(line.entry_id, []).append((line.counter, line.bucket_start_ms, line.bound))
@@ -242,6 +234,11 @@ class Archive:
                 posted.get(row.entry_id, before.counters),
             )
         return list(found.values())
+
+
+def when(row: Row[Any]) -> tuple[int, str]:
+    """By this rows are sorted here: asked for an order, SQLite reads all of an org's journal in it."""
+    return row.at_ms, row.entry_id
 
 
 def _now_ms() -> int:

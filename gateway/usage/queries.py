@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from gateway.errors import InvalidRequest
 from gateway.store.tables import journal, requests
+from gateway.usage.archive import when
 from gateway.usage.filters import conditions, storable
 from gateway.usage.pages import Page, StoredRequest, cursor_after, older_than, read_entry, read_request
 from gateway.usage.storing import with_record
@@ -81,9 +82,10 @@ class UsageQueries:
             row = (await connection.execute(query.order_by(requests.c.at_ms.desc()).limit(1))).one_or_none()
             if row is None:
                 return None
-            entries = await connection.execute(
-                select(journal)
-                .where(journal.c.org == row.org, journal.c.request_id == row.id)
-                .order_by(journal.c.at_ms, journal.c.entry_id)
+            entries = sorted(
+                await connection.execute(
+                    select(journal).where(journal.c.org == row.org, journal.c.request_id == row.id)
+                ),
+                key=when,
             )
             return read_request(row, tuple(read_entry(entry) for entry in entries))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from gateway.store.tables import journal, journal_rejects, postings, requests
+from gateway.store.tables import JOURNALED, journal, journal_rejects, postings, requests
 from gateway.usage.avoided import avoided_ug
 from gateway.usage.endings import Ended
 from gateway.usage.entries import JOURNAL, Amounts
@@ -125,6 +125,7 @@ async def _unknown(connection: AsyncConnection, org: str, entries: Sequence[Entr
     """Those that are not stored; two servers may have given one id, which then gets the turn behind it."""
     query = select(journal.c.stream, journal.c.entry_id, journal.c.hold).where(
         journal.c.org == org,
+        journal.c.stream.in_(sorted({entry.stream for entry in entries})),
         journal.c.entry_id.in_([one for entry in entries for one in (entry.entry_id, _other(entry, turn))]),
     )
     stored = {(row.stream, row.entry_id): row.hold for row in await connection.execute(query)}
@@ -151,7 +152,7 @@ async def _counting(connection: AsyncConnection, org: str, entries: Sequence[Ent
         for name in Amounts._fields
     ]
     query = select(journal.c.hold, journal.c.kind, *amounts).where(
-        journal.c.org == org, journal.c.stream == JOURNAL, journal.c.hold.in_(posted)
+        journal.c.org == org, JOURNALED, journal.c.hold.in_(posted)
     )
     ended: dict[str, Ended] = {}
     for row in await connection.execute(query) if posted else ():

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from gateway.store.tables import journal, requests
+from gateway.usage.archive import Archive
 from gateway.usage.entries import read_entry
 from gateway.usage.storing import store_entries, with_record
 from tests.usage.journals import fields, record
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.usage.entries import Entry
 
 RUNS = iter(range(1_000_000))
+WHOLE_JOURNAL = ("(org=?)", "(org=? AND stream=?)", "SCAN journal", "SCAN postings")
 
 
 def entry(org: str, entry_id: str, request_id: str, at: int, energy_uwh: int) -> Entry:
@@ -69,3 +71,33 @@ async def _store_and_check(
         assert (row.at_ms, row.updated_at_ms) == (min(own), max(own))
         assert row.outcome == f"outcome-{max(own)}"
         assert row.outcome in row.record
+
+
+async def test_nothing_that_every_batch_or_takeover_asks_reads_all_of_a_journal(
+    sqlite_database: Database,
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    archive = Archive(sqlite_database)
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    engine = sqlite_database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    await store_entries(
+        sqlite_database, "many", [entry("many", f"{n}-0", f"r{n}", at=n, energy_uwh=1) for n in range(1, 4)]
+    )
+    await archive.endings("many", 2)
+    await archive.newest_ms("many", before_ms=3, but=1)
+    await archive.ended("many", "r1")
+    assert await archive.has_hold("many", "hold-1")
+    assert await archive.known("many", ["1-0"]) == {"1-0"}
+    event.remove(engine, "before_cursor_execute", note)
+
+    assert len(asked) >= 8
+    async with sqlite_database.reading() as connection:
+        for statement, parameters in asked:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [str(row.detail) for row in plan]
+            assert not [step for step in steps if step.endswith(WHOLE_JOURNAL)], statement

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
@@ -43,7 +44,7 @@ async def cluster_running(directory: Path, *, replicas: int = 0) -> AsyncIterato
                     )
                 )
         for node in nodes:
-            await until(lambda node=node: _answers(node))  # type: ignore[misc]
+            await until(partial(_answers, node))
         for number, node in enumerate(nodes[:NODES]):
             first = number * SLOTS // NODES
             last = (number + 1) * SLOTS // NODES - 1
@@ -52,11 +53,11 @@ async def cluster_running(directory: Path, *, replicas: int = 0) -> AsyncIterato
         for port, bus in zip(ports[1:], buses[1:], strict=True):
             await nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)  # type: ignore[no-untyped-call]
         for node in nodes:
-            await until(lambda node=node: _joined(node, NODES + replicas))  # type: ignore[misc]
+            await until(partial(_joined, node, NODES + replicas))
         first_id = await run(nodes[0], "CLUSTER", "MYID")
         for node in nodes[NODES:]:
             await run(node, "CLUSTER", "REPLICATE", first_id)
-            await until(lambda node=node: _copies(node))  # type: ignore[misc]
+            await until(partial(_copies, node))
         yield nodes
     finally:
         for node in nodes:

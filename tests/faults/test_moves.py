@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,7 +45,7 @@ async def ledger_running(nodes: list[Redis], directory: Path) -> AsyncIterator[L
         ledger = Ledger(redis, lease_s=60, timeout_ms=5000, archive=Archive(database), grace_ms=GRACE_MS)
         assert isinstance(await ledger.reserve(ORG, "first", [charge(1)], [PLENTY], ""), Held)
         for replica in nodes[NODES:]:
-            await until(lambda replica=replica: same_size(nodes[0], replica))  # type: ignore[misc]
+            await until(partial(same_size, nodes[0], replica))
         yield ledger
     finally:
         await database.close()

@@ -1,7 +1,7 @@
 """Many requests from a process of its own, by a client that costs next to nothing.
 
 `python -m tests.soak.flood URL KEY REQUESTS SECONDS CONNECTIONS MODEL` sends them evenly over that time, as
-long as who is asked keeps up, and prints a line of JSON: the status of each answer, and its seconds since the
+long as who is asked keeps up, and writes JSON to its standard output: the status of each answer, and its seconds since the
 request was due. A full HTTP client would take longer over a thousand connections than the gateway does, and
 what is measured must not share an event loop with who asks.
 """
@@ -68,4 +68,4 @@ async def flood(
 if __name__ == "__main__":
     url, key, requests, seconds, connections, model = sys.argv[1:]
     answers = asyncio.run(flood(url, key, int(requests), float(seconds), int(connections), model=model))
-    print(json.dumps(answers))  # noqa: T201
+    sys.stdout.write(json.dumps(answers))

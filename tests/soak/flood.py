@@ -1,9 +1,9 @@
 """Many requests from a process of its own, by a client that costs next to nothing.
 
 `python -m tests.soak.flood URL KEY REQUESTS SECONDS CONNECTIONS MODEL` sends them evenly over that time, as
-long as who is asked keeps up, and writes JSON to its standard output: the status of each answer, and its seconds since the
-request was due. A full HTTP client would take longer over a thousand connections than the gateway does, and
-what is measured must not share an event loop with who asks.
+long as who is asked keeps up, and writes JSON to its standard output: the status of each answer, and its
+seconds since the request was due. A full HTTP client would take longer over a thousand connections than the
+gateway does, and what is measured must not share an event loop with who asks.
 """
 
 from __future__ import annotations

@@ -112,7 +112,15 @@ class PolicySet:
     @property
     def by_deployment(self) -> bool:
         """Whether it matters to some budget at which deployment a request is made."""
-        return any("deployment" in (*budget.match, *budget.per) for budget in self.budgets)
+        return self._tells_apart("deployment")
+
+    @property
+    def by_model(self) -> bool:
+        """Whether it matters to some budget which model a request names."""
+        return self._tells_apart("model")
+
+    def _tells_apart(self, attribute: str) -> bool:
+        return any(attribute in (*budget.match, *budget.per) for budget in self.budgets)
 
 
 def load_policies(

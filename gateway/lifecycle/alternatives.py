@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gateway.budgets.amounts import Dimension
 from gateway.budgets.verdict import first_that_fits
 from gateway.errors import ApiError, StoreError
 from gateway.images.lighter import changed, changes
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from gateway.budgets.counter import Shortfall
     from gateway.budgets.holds import Balance
     from gateway.budgets.ledger import Ledger
     from gateway.budgets.matching import MatchedBudget
@@ -57,9 +59,11 @@ class Alternatives:
         self._now = now
         self._balances: dict[tuple[str, ...], list[Balance]] = {}
 
-    async def to(self, plan: Plan) -> list[dict[str, Any]]:
+    async def to(self, plan: Plan, rows: Iterable[Shortfall]) -> list[dict[str, Any]]:
         """The mildest change of each kind that fits, and models that fit; with none of them, several changes
-        together."""
+        together. `rows` are why the request itself was refused."""
+        if self._in_vain(rows):
+            return []
         matched = concerned(runs_of(Rung(plan, {}), self._policies, self._now), self._policies)
         try:
             alone = [*await self._alone(plan, matched), *await self._models(plan, matched)]
@@ -85,6 +89,13 @@ class Alternatives:
             if (fitting := await self._where_it_fits(rung)) is not None:
                 return fitting
         return None
+
+    def _in_vain(self, rows: Iterable[Shortfall]) -> bool:
+        """Whether not one image is left in a budget that every form counts against: a crowd that is refused
+        for that must not cost a search each time."""
+        if self._policies.by_model or self._policies.by_deployment:
+            return False
+        return any(row.dimension is Dimension.IMAGES and row.used + row.held >= row.limit for row in rows)
 
     async def _alone(self, plan: Plan, matched: Sequence[MatchedBudget]) -> list[Rung]:
         found: dict[tuple[str, ...], Rung] = {}

@@ -86,7 +86,7 @@ async def dry_run(
         ],
     }
     if not isinstance(chosen, int):
-        alternatives = await look.to(plan)
+        alternatives = await look.to(plan, chosen)
         error = refusal(
             chosen,
             verdict.run.matched,

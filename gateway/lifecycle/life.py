@@ -258,7 +258,7 @@ class Life:
             answer.matched,
             self._ask.subject,
             now=datetime.now(UTC),
-            alternatives=await look.to(self._plan),
+            alternatives=await look.to(self._plan, answer.rows),
         )
         self._story.exceeded = answer.rows
         span.set_attributes({names.DECISION: "deny", names.REFUSED_BY: answer.rows[0].counter.budget})

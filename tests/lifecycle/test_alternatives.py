@@ -6,7 +6,9 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.asyncio import Redis
 
+from gateway.budgets.scripts import Script
 from tests.lifecycle.test_ladder_reroute import (
     ASK,
     BIG,
@@ -22,7 +24,10 @@ from tests.lifecycle.test_ladder_reroute import (
 from tests.running import GENERATIONS, MODEL, Gateway, budget
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import httpx
+    from redis.asyncio.client import Monitor
 
     from tests.lifecycle.test_ladder_reroute import Places
 
@@ -92,6 +97,62 @@ async def test_a_model_with_a_budget_of_its_own_is_listed_only_while_it_has_room
     assert [one["set"] for one in before] == [{"model": "flux-lite"}]
     assert (taken.status_code, taken.headers["ecogate-deployment"]) == (200, "flux-eco")
     assert after == []
+
+
+async def test_a_deployment_with_a_budget_of_its_own_is_listed_when_the_first_has_no_image_left(
+    places: Places,
+) -> None:
+    spent = budget(per=["team", "deployment"], limits={"images": 1})
+    async with places(BIG, ECO, budgets=[spent]) as gateway:
+        client = await gateway.member()
+        assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
+        found = await refused(gateway, ASK)
+
+    assert [one["set"] for one in found] == [{"model": "flux-lite"}]
+
+
+async def test_a_model_that_costs_nothing_is_listed_when_no_money_is_left(places: Places) -> None:
+    paid = BIG | {"price": {"usd_per_image": 0.05}}
+    free = ECO | {"price": {"usd_per_image": 0}}
+    async with places(paid, free, budgets=[budget(limits={"cost": "0.05 USD"})]) as gateway:
+        client = await gateway.member()
+        assert (await client.post(GENERATIONS, json=ASK)).status_code == 200
+        found = await refused(gateway, ASK)
+
+    assert [one["set"] for one in found] == [{"model": "flux-lite"}]
+
+
+@pytest.mark.parametrize(
+    ("limits", "searched"),
+    [({"images": 1}, False), ({"images": 4}, True), ({"energy": "0.001 Wh"}, True)],
+    ids=["no image left", "too few images left", "too little energy left"],
+)
+async def test_no_form_is_looked_for_where_not_one_image_is_left(
+    places: Places, limits: dict[str, Any], *, searched: bool
+) -> None:
+    """Whoever looks reads balances, which the store tells by the digest of their script."""
+    two = ASK | {"n": 2}
+    async with places(BIG, ECO, budgets=[budget(limits=limits)]) as gateway:
+        client = await gateway.member()
+        for spent in (ASK, two):
+            await client.post(GENERATIONS, json=spent, headers=VETO)
+        async with Redis.from_url(places.redis_url) as redis, redis.monitor() as monitor:
+            answer = await client.post(GENERATIONS, json=two, headers=VETO)
+            await redis.echo("that was all")
+            called = [command async for command in _until(monitor, "that was all")]
+
+    assert answer.status_code == 402
+    assert any(Script.load("refuse").sha in command for command in called)
+    assert any(Script.load("balance").sha in command for command in called) is searched
+
+
+async def _until(monitor: Monitor, last: str) -> AsyncIterator[str]:
+    """What the store was asked, up to a last word."""
+    async for told in monitor.listen():
+        command = str(told["command"])
+        if last in command:
+            return
+        yield command
 
 
 async def test_where_nothing_helps_alone_the_named_model_with_several_changes_is_listed(

@@ -8,6 +8,7 @@ retries, follows no redirect, takes no proxy from the environment and refuses to
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -162,7 +163,12 @@ class Upstreams:
         if deployment.image_deployment is not None:
             headers[IMAGE_DEPLOYMENT] = deployment.image_deployment
         timeouts = {"connect": self.connect_timeout_s, "read": self.read_timeout_s, "pool": None}
-        return Upstream(deployment, AiohttpTransport(client=_session), headers, timeouts)
+        return Upstream(deployment, AiohttpTransport(client=_session, verify=_UNUSED), headers, timeouts)
+
+
+_UNUSED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Sessions have their own. Without this the transport reads all authorities anew for each deployment, during
+which nobody is served; it trusts none, should it ever be used."""
 
 
 def _session() -> aiohttp.ClientSession:

@@ -1,7 +1,8 @@
 """The outermost door: every request gets an id, and one whose framing is doubtful gets no further.
 
 Stands around the whole application, because a framework's own 404 passes no middleware. The id is that of the
-hold, the record and the answer's `x-request-id`; it is random, so no restart can repeat it.
+hold, the record and the answer's `x-request-id`; it is random, so no restart can repeat it. Requests with the
+same credential pass one after the other, whatever it is worth: each has to be read before the next one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from litestar.enums import ScopeType
 
+from gateway.api.auth import CREDENTIAL_HEADERS
 from gateway.errors import InvalidRequest
+from gateway.lifecycle.lanes import Lanes
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 STATE_KEY = "request_id"
+PLACE_KEY = "place"
 HEADER = b"x-request-id"
 MAX_HEADER_FIELDS = 100
 MAX_HEADER_BYTES = 32 * 1024
@@ -33,6 +37,7 @@ class Door:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.lanes = Lanes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -52,7 +57,18 @@ class Door:
             return
         # The server sends no body to HEAD; everything else about the answer is that of GET.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        await self.app({**scope, "method": method}, receive, with_id)
+        credential = next(
+            (value for name, value in scope["headers"] if name.lower() in CREDENTIAL_HEADERS), None
+        )
+        if credential is None:
+            await self.app({**scope, "method": method}, receive, with_id)
+            return
+        place = scope["state"][PLACE_KEY] = self.lanes.place(credential)
+        try:
+            await place.take()
+            await self.app({**scope, "method": method}, receive, with_id)
+        finally:
+            place.leave()
 
 
 def doubtful(scope: HTTPScope) -> InvalidRequest | None:

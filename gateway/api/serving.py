@@ -6,13 +6,14 @@ The same for every route and every form of body. Refuses to know how bodies are 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from litestar.exceptions import HTTPException
 
-from gateway.api.door import STATE_KEY
+from gateway.api.door import PLACE_KEY, STATE_KEY
 from gateway.api.options import (
     IDEMPOTENCY_KEY,
     allows_downgrade,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.identity.subject import Subject
     from gateway.images.request import ImageRequest
     from gateway.lifecycle.ask import Served
+    from gateway.lifecycle.lanes import Place
     from gateway.lifecycle.serve import Images
 
 CLIENT_CLOSED = 499
@@ -54,6 +56,7 @@ async def answered(
     Raises `ApiError`; `route` names the server span.
     """
     request_id: str = request.scope["state"][STATE_KEY]
+    place: Place = request.scope["state"][PLACE_KEY]
     headers = {name.lower(): value for name, value in request.headers.items()}
     finish = images.telemetry.tracing.finish_request
     limits: Mapping[str, str] = {}
@@ -79,10 +82,12 @@ async def answered(
                     deadline_s=deadline(headers),
                     include_footprint=wants_footprint(headers),
                     allow_downgrade=allows_downgrade(headers),
+                    started=time.monotonic() - place.waited_s,
                 )
             except BaseException:
                 asked.close()
                 raise
+            place.leave()
             async with _watched(request) as gone:
                 served = await images.serve(ask(gone=gone))
         except ApiError as error:

@@ -26,6 +26,8 @@ class ClientGone(Exception):
 class Ask:
     """`gone` is set when the client hangs up; `started` is a monotonic time in seconds.
 
+    That is when the request was read, less what it waited for its turn to be.
+
     `deadline_s` is how long after `started` the client stops waiting for the first byte. With
     `include_footprint` the answer gets an extra `ecogate` key. `allow_downgrade` says whether a lighter form
     of the request will do; None leaves it to the policies. `claim` makes it the same as an earlier one.

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.api.door import new_request_id
+from gateway.demo.standin import StandInSettings
+from gateway.lifecycle import lanes
+from tests.lifecycle.test_ladder import record_of
 from tests.running import GENERATIONS, Gateway, gateway_running
 
 if TYPE_CHECKING:
@@ -86,3 +89,52 @@ async def test_framing_that_readers_disagree_on_reaches_nobody(gateway: Gateway,
 
     assert status == 400
     assert gateway.generations() == []
+
+
+async def begun(gateway: Gateway, key: str) -> asyncio.StreamWriter:
+    """A request whose body does not come; what it had for a key is being read from here on."""
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    fields = f"Host: a\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"
+    head = f"POST {GENERATIONS} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 52\r\n"
+    writer.write(f"{head}{fields}\r\n".encode())
+    async with asyncio.timeout(10):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return writer
+
+
+async def test_a_request_waits_until_those_before_it_with_the_same_credential_are_read(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or are gone; the wait counts as time of the request."""
+    monkeypatch.setattr(lanes, "KEPT_S", 60.0)
+    key = await gateway.key()
+    ada, other, nobody = await gateway.http(key), await gateway.member(), await gateway.http(None)
+    slow = await begun(gateway, key)
+
+    behind = asyncio.create_task(ada.post(GENERATIONS, json=json.loads(BODY)))
+    beside = await asyncio.wait_for(other.post(GENERATIONS, json=json.loads(BODY)), 10)
+    without = await asyncio.wait_for(nobody.post(GENERATIONS, json=json.loads(BODY)), 10)
+    await asyncio.sleep(0.5)
+    overtaken = behind.done()
+    slow.close()
+    waited = await asyncio.wait_for(behind, 10)
+    record = await record_of(gateway, waited)
+
+    assert (beside.status_code, without.status_code, waited.status_code) == (200, 401, 200)
+    assert not overtaken
+    assert record["duration_ms"] > 200
+
+
+async def test_a_request_that_was_read_keeps_nobody_waiting_for_its_image(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "KEPT_S", 60.0)
+    takes_long = {"SE": StandInSettings(zone="SE", stall_s=1.0)}
+    async with gateway_running(tmp_path, redis_url, zones=takes_long) as gateway:
+        ada = await gateway.member()
+        answers = await asyncio.gather(*(ada.post(GENERATIONS, json=json.loads(BODY)) for _ in range(3)))
+        most = gateway.standins["SE"].standin.most_in_flight
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert most == 3

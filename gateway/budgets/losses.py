@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +54,7 @@ class Losses:
     _archive: Archive | None
     _presence: Presence
     _witness: Witness
+    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def take_changed(self) -> set[str]:
         """The orgs whose ledger came to another server or was rebuilt since the last call."""
@@ -146,7 +148,9 @@ class Losses:
                 _log.error("the budget store lost the ledger of org %s; nothing can rebuild it here", org)
                 continue
             try:
-                rebuilt += await rebuild_from(self._redis, self._archive, org, self._lifetimes)
+                rebuilt += await rebuild_from(
+                    self._redis, self._archive, org, self._lifetimes, token=self._token
+                )
                 seconds, _ = await self._redis.time()
                 await bring_back(self._redis, await self._archive.grants(org), int(seconds) * 1000)
                 self._presence.lost.discard(org)

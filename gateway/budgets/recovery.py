@@ -123,15 +123,16 @@ async def adopt(redis: Redis, org: str, endings: Iterable[Ending], lifetimes: Li
     return await _adopt(redis, org, list(endings), lifetimes, move=True)
 
 
-async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes) -> bool:
+async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, *, token: str) -> bool:
     """Rebuild a lost ledger from SQL and what is left in Redis; False when another process does it.
 
+    `token` is that of this process, which goes on behind its own fence when an earlier attempt broke off.
     Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
     or settled for the org until the end, and nothing admitted for `GRACE_MS` after it.
     """
     names = wire.OrgKeys(org)
-    fence, token, epoch = org_key(org, "fence"), uuid.uuid4().hex, uuid.uuid4().hex
-    if not await redis.set(fence, token, nx=True, px=FENCE_MS):
+    fence, epoch = org_key(org, "fence"), uuid.uuid4().hex
+    if not await redis.set(fence, token, nx=True, px=FENCE_MS) and await redis.get(fence) != token:
         return False
     if await redis.hexists(names.meta, "epoch"):
         # Another process was faster: a turn that SQL hears of now would be none that a server has.

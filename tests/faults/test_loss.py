@@ -16,7 +16,7 @@ from gateway.budgets.recovery import OpenHold, turn_at
 from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.errors import LedgerUnavailable
-from gateway.store.keyspace import ORGS, journal_key
+from gateway.store.keyspace import ORGS, journal_key, org_key
 from gateway.store.tables import journal
 from gateway.usage.archive import Archive
 from gateway.usage.journal import JournalConsumer
@@ -138,6 +138,23 @@ async def test_only_one_process_rebuilds(redis: Redis, database: Database) -> No
     rebuilt = await asyncio.gather(*(ledger.losses.rebuild() for ledger in ledgers))
 
     assert sum(rebuilt) == 1
+    assert (await stored(redis, BUDGET))["s1"] == 17
+
+
+async def test_a_rebuild_that_broke_off_is_gone_on_with_by_its_process_at_once(
+    redis: Redis, database: Database
+) -> None:
+    """Another one waits until the fence falls."""
+    await with_history(redis, database)
+    await redis.flushall()
+    ledger, other = (ledger_of(redis, database) for _ in range(2))
+    for each in (ledger, other):
+        with pytest.raises(LedgerUnavailable):
+            await each.balances(ORG, [BUDGET])
+    await redis.set(org_key(ORG, "fence"), ledger.losses._token, px=60_000)
+
+    assert await other.losses.rebuild() == 0
+    assert await ledger.losses.rebuild() == 1
     assert (await stored(redis, BUDGET))["s1"] == 17
 
 

@@ -54,7 +54,7 @@ class Losses:
     _archive: Archive | None
     _presence: Presence
     _witness: Witness
-    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _process: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def take_changed(self) -> set[str]:
         """The orgs whose ledger came to another server or was rebuilt since the last call."""
@@ -149,7 +149,7 @@ class Losses:
                 continue
             try:
                 rebuilt += await rebuild_from(
-                    self._redis, self._archive, org, self._lifetimes, token=self._token
+                    self._redis, self._archive, org, self._lifetimes, process=self._process
                 )
                 seconds, _ = await self._redis.time()
                 await bring_back(self._redis, await self._archive.grants(org), int(seconds) * 1000)

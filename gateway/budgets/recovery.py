@@ -123,17 +123,21 @@ async def adopt(redis: Redis, org: str, endings: Iterable[Ending], lifetimes: Li
     return await _adopt(redis, org, list(endings), lifetimes, move=True)
 
 
-async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, *, token: str) -> bool:
+async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, *, process: str) -> bool:
     """Rebuild a lost ledger from SQL and what is left in Redis; False when another process does it.
 
-    `token` is that of this process, which goes on behind its own fence when an earlier attempt broke off.
+    `process` names this one, which takes over its own fence when an earlier attempt broke off; what that one
+    sent may still arrive and finds the fence changed.
     Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
     or settled for the org until the end, and nothing admitted for `GRACE_MS` after it.
     """
     names = wire.OrgKeys(org)
-    fence, epoch = org_key(org, "fence"), uuid.uuid4().hex
-    if not await redis.set(fence, token, nx=True, px=FENCE_MS) and await redis.get(fence) != token:
-        return False
+    fence, token, epoch = org_key(org, "fence"), f"{process}:{uuid.uuid4().hex}", uuid.uuid4().hex
+    if not await redis.set(fence, token, nx=True, px=FENCE_MS):
+        holder = await redis.get(fence)
+        if holder is None or not str(holder).startswith(f"{process}:"):
+            return False
+        await redis.set(fence, token, px=FENCE_MS)
     if await redis.hexists(names.meta, "epoch"):
         # Another process was faster: a turn that SQL hears of now would be none that a server has.
         await redis.delete(fence)

@@ -151,7 +151,7 @@ async def test_a_rebuild_that_broke_off_is_gone_on_with_by_its_process_at_once(
     for each in (ledger, other):
         with pytest.raises(LedgerUnavailable):
             await each.balances(ORG, [BUDGET])
-    await redis.set(org_key(ORG, "fence"), ledger.losses._token, px=60_000)
+    await redis.set(org_key(ORG, "fence"), f"{ledger.losses._process}:earlier", px=60_000)
 
     assert await other.losses.rebuild() == 0
     assert await ledger.losses.rebuild() == 1

@@ -92,7 +92,7 @@ async def test_framing_that_readers_disagree_on_reaches_nobody(gateway: Gateway,
 
 
 async def begun(gateway: Gateway, key: str) -> asyncio.StreamWriter:
-    """A request whose body does not come; what it had for a key is being read from here on."""
+    """A request whose body does not come: the gateway is reading it from here on."""
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     fields = f"Host: a\r\nAuthorization: Bearer {key}\r\nExpect: 100-continue\r\n"

@@ -24,6 +24,7 @@ from gateway.api.grid import grid_router
 from gateway.api.images import images_routers
 from gateway.api.openapi import as_yaml, complete, openapi_config
 from gateway.api.pages import pages_router
+from gateway.api.parts import after_subject
 from gateway.api.raises import raises_router
 from gateway.api.system import healthz, metrics, readyz
 from gateway.budgets.policy import no_policies
@@ -95,8 +96,9 @@ def routes(settings: Settings, running: Running) -> Litestar:
             pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
-            "subject": Provide(provide_subject),
             **{name: Provide(running.part(name), sync_to_thread=False) for name in Running.PARTS},
+            "subject": Provide(provide_subject),
+            "images": Provide(after_subject(running.part("images")), sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running.open],

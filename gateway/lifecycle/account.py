@@ -77,7 +77,7 @@ class Account:
         hold, decision = emergency_hold(ask.id), self._story.decision
         self._story.decision = UNENFORCED
         for index, charge in enumerate(self._plan.holds):
-            record = self._story.record(self._plan.routes[index], outcome="unknown")
+            record = self._story.open_record(self._plan.routes[index])
             posting = Posting(ask.subject.org, hold, charge, record, counters, known=False)
 
             def allows(seat: Seat, charge: Charge = charge) -> bool:
@@ -101,7 +101,7 @@ class Account:
         """The hold exists: its lease is renewed until it is posted."""
         self.held = held
         ask, route = self._ask, self._plan.routes[held.candidate]
-        record = self._story.record(route, outcome="unknown")
+        record = self._story.open_record(route)
         charge = self._plan.holds[held.candidate]
         self._settlements.opened(
             OpenHold(ask.subject.org, ask.id, charge, held.counters, record, claim=ask.claim)

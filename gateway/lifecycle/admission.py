@@ -132,7 +132,7 @@ class Admission:
                 self._ask.id,
                 [hold for run in asked for hold in run.form.plan.holds],
                 asked[0].counters,
-                story.record(self._plan.routes[0], outcome="unknown"),
+                story.open_record(self._plan.routes[0]),
                 policies=(policies.version, policies.number),
                 claim=self._ask.claim,
             )

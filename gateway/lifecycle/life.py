@@ -298,7 +298,7 @@ class Life:
         if self._account.unenforced:
             self._dispatched = route
             return
-        record = self._story.record(route, outcome="unknown")
+        record = self._story.open_record(route)
         try:
             await self._ledger.dispatch(ask.subject.org, ask.id, record)
         except (LedgerUnavailable, HoldGone) as error:

@@ -52,6 +52,24 @@ class Story:
     reroute: dict[str, Any] | None = None
     attempts: list[Attempt] = field(default_factory=list)
     served: ServedPlace | None = None
+    _open: tuple[tuple[object, ...], str] | None = None
+
+    def open_record(self, route: Route) -> str:
+        """The record while nobody knows what comes of the request; written anew when there is something new
+        to tell, not for each step that keeps it."""
+        told = (
+            route,
+            self.matched,
+            self.exceeded,
+            self.decision,
+            self.downgrade,
+            self.retry_of,
+            self.reroute,
+            tuple(self.attempts),
+        )
+        if self._open is None or self._open[0] != told:
+            self._open = told, self.record(route, outcome="unknown")
+        return self._open[1]
 
     def record(
         self,

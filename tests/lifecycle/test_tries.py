@@ -9,6 +9,7 @@ import pytest
 
 from gateway.demo.standin import StandInSettings
 from gateway.routing.retries import RESERVE
+from gateway.usage.record import decode
 from tests.lifecycle.reading import budgets_of, recorded
 from tests.running import GENERATIONS, MODEL, budget, gateway_running
 
@@ -97,6 +98,25 @@ async def test_an_unknown_attempt_is_charged_when_the_second_one_did_not_run(
         assert [one["outcome"] for one in record["attempts"]] == ["unknown", "not_started"]
         assert not any(one.get("wasted") for one in record["attempts"])
         assert (await budgets_of(client))["images"]["used"] == 1
+
+
+async def test_what_a_dead_gateway_would_leave_behind_tells_of_the_attempt_that_was_running(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    zones = {"SE": StandInSettings(zone="SE", capacity=0), "PL": StandInSettings(zone="PL")}
+    async with gateway_running(tmp_path, redis_url, zones=zones, budgets=[budget()]) as gateway:
+        client = await gateway.member()
+        body = ASK | {"standin_fault": "stall:9@PL"}
+        asking = asyncio.create_task(client.post(GENERATIONS, json=body))
+        while not gateway.standins["PL"].standin.generations:
+            await asyncio.sleep(0.01)
+
+        [hold] = [key async for key in redis.scan_iter(match="eg:*:h:req_*")]
+        record = decode(await redis.hget(hold, "record") or "")
+        asking.cancel()
+
+        assert (record.deployment, record.outcome) == ("flux-pl", "unknown")
+        assert [(one.deployment, one.outcome) for one in record.attempts] == [("flux-se", "not_started")]
 
 
 async def test_an_unknown_attempt_is_charged_when_its_hold_is_gone_before_the_second_one(

@@ -366,6 +366,14 @@ MUTANTS = (
         ("tests/budgets/test_recovery.py",),
     ),
     Mutant(
+        "takes its fence over under the same name",
+        "gateway/budgets/recovery.py",
+        'f"{process}:{uuid.uuid4().hex}"',
+        'f"{process}:"',
+        LOSS,
+        "arrives_late",
+    ),
+    Mutant(
         "begins a known org at zero",
         "gateway/budgets/presence.py",
         'begins = "1" if await self._remember(org, epoch) else "0"',

@@ -7,15 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import RedisError
 from sqlalchemy import update
 
 from gateway.budgets.audit import audit
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
-from gateway.budgets.recovery import OpenHold, turn_at
+from gateway.budgets.recovery import OpenHold, rebuild, turn_at
 from gateway.budgets.wire import OrgKeys
 from gateway.demo.standin import StandInSettings
 from gateway.errors import LedgerUnavailable
+from gateway.store.connection import connect
 from gateway.store.keyspace import ORGS, journal_key, org_key
 from gateway.store.tables import journal
 from gateway.usage.archive import Archive
@@ -30,6 +32,7 @@ from tests.running import gateway_running
 from tests.usage.journals import record
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from redis.asyncio import Redis
@@ -156,6 +159,60 @@ async def test_a_rebuild_that_broke_off_is_gone_on_with_by_its_process_at_once(
     assert await other.losses.rebuild() == 0
     assert await ledger.losses.rebuild() == 1
     assert (await stored(redis, BUDGET))["s1"] == 17
+
+
+async def scripts_run(redis: Redis) -> int:
+    """How many scripts the store was asked to run by their digest."""
+    calls: int = (await redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    return calls
+
+
+class _Stopping(Archive):
+    """SQL's memory, and something that happens when all but a rebuild's last call is done."""
+
+    def __init__(self, database: Database, before_the_last: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self._before_the_last = before_the_last
+
+    async def rebuilt(self, org: str, epoch: str) -> None:
+        await super().rebuilt(org, epoch)
+        await self._before_the_last()
+
+
+async def test_what_a_rebuild_that_broke_off_had_sent_opens_nothing_when_it_arrives_late(
+    redis: Redis, redis_url: str, database: Database
+) -> None:
+    """It arrives when its process has begun again, and SQL was told of another turn."""
+    history = await with_history(redis, database)
+    lifetimes = history._lifetimes
+    await redis.flushall()
+    assert await rebuild(redis, Archive(database), ORG, lifetimes, process="p")  # the store knows the scripts
+    await redis.flushall()
+
+    async with FaultProxy(redis_url.removeprefix("unix://").partition("?")[0]) as proxy:
+        slow = connect(f"redis://127.0.0.1:{proxy.port}", timeout_ms=250)
+
+        async def stall() -> None:
+            proxy.stall()
+
+        async def flow() -> None:
+            before = await scripts_run(redis)
+            proxy.flow()
+
+            async def arrived() -> bool:
+                return await scripts_run(redis) > before
+
+            await until(arrived)
+
+        with pytest.raises(RedisError):
+            await rebuild(slow, _Stopping(database, stall), ORG, lifetimes, process="p")
+        assert await rebuild(redis, _Stopping(database, flow), ORG, lifetimes, process="p")
+        await slow.aclose()
+    await redis.sadd(ORGS, ORG)
+
+    assert (await history.settle(ORG, "open", charge(9), RECORD, [BUDGET])).kind == "orphan"
+    assert await JournalConsumer(redis, database).drain_once() == 1
+    assert (await audit(redis, Archive(database), ORG)).differences == ()
 
 
 async def test_who_comes_to_rebuild_when_it_is_done_stops_no_consumer(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 CHUNK = 64 * 1024
@@ -41,7 +42,8 @@ class Faults:
 
 @dataclass(slots=True)
 class FaultProxy:
-    """Listens on a free loopback port and forwards to a TCP port or a unix socket.
+    """Listens on a free loopback port, in TLS where it is given `tls`, and forwards to a TCP port or a unix
+    socket.
 
     `dropped` counts replies that were thrown away, `most_open` is the largest number of connections at once.
     """
@@ -50,6 +52,7 @@ class FaultProxy:
     faults: Faults = field(default_factory=Faults)
     seed: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
     dropped: int = 0
     accepted: int = 0
     _random: random.Random = field(init=False)
@@ -64,7 +67,9 @@ class FaultProxy:
         self._flows.set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, backlog=512)
+        self._server = await asyncio.start_server(
+            self._accepted, "127.0.0.1", self.port, backlog=512, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -374,6 +374,14 @@ MUTANTS = (
         "arrives_late",
     ),
     Mutant(
+        "lets its fence fall while it works",
+        "gateway/budgets/recovery.py",
+        'while answer[0] == "kept":',
+        'while answer[0] == "":',
+        LOSS,
+        "longer_than_its_fence",
+    ),
+    Mutant(
         "begins a known org at zero",
         "gateway/budgets/presence.py",
         'begins = "1" if await self._remember(org, epoch) else "0"',

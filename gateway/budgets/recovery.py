@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.budgets import wire
 from gateway.budgets.amounts import FIGURES
@@ -22,7 +24,7 @@ from gateway.errors import LedgerUnavailable
 from gateway.store.keyspace import org_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
     from gateway.budgets.counter import Counter
     from gateway.budgets.lifetimes import Lifetimes
 
-FENCE_MS: Final = 60_000
+FENCE_MS = 15_000
+"""A fence stands so long behind a process that died; one that lives renews its own."""
+RENEWALS = 3
+"""In the time of a fence, so that it outlasts some that fail."""
 ENTRIES_IN_HAND_S: Final = 1.0
 """So long a consumer may hold entries that left Redis and are not yet in SQL."""
 GRACE_MS: Final = 2_000
@@ -40,6 +45,7 @@ COUNTERS_PER_CALL: Final = 100
 ADOPTIONS_PER_BATCH: Final = 500
 
 _ADOPT = Script.load("adopt")
+_FENCE = Script.load("fence")
 _REBUILD = Script.load("rebuild")
 
 _log = logging.getLogger(__name__)
@@ -131,13 +137,45 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
     Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
     or settled for the org until the end, and nothing admitted for `GRACE_MS` after it.
     """
-    names = wire.OrgKeys(org)
     fence, token, epoch = org_key(org, "fence"), f"{process}:{uuid.uuid4().hex}", uuid.uuid4().hex
     if not await redis.set(fence, token, nx=True, px=FENCE_MS):
         holder = await redis.get(fence)
         if holder is None or not str(holder).startswith(f"{process}:"):
             return False
         await redis.set(fence, token, px=FENCE_MS)
+    async with _kept(redis, fence, token):
+        return await _rebuild(redis, archive, org, lifetimes, (fence, token, epoch))
+
+
+@asynccontextmanager
+async def _kept(redis: Redis, fence: str, token: str) -> AsyncIterator[None]:
+    """The fence stands for as long as the block takes: SQL may sum up millions of entries behind it."""
+    keeping = asyncio.create_task(_keep(redis, fence, token))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        if not keeping.cancelled():
+            keeping.result()
+
+
+async def _keep(redis: Redis, fence: str, token: str) -> None:
+    answer = ["kept"]
+    while answer[0] == "kept":
+        await asyncio.sleep(FENCE_MS / 1000 / RENEWALS)
+        try:
+            answer = await _FENCE.run(redis, [fence], [token, FENCE_MS])
+        except (RedisError, RedisClusterException, OSError) as error:
+            _log.warning("a fence was not renewed: %s", error)
+
+
+async def _rebuild(
+    redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, own: tuple[str, str, str]
+) -> bool:
+    """What `rebuild` does behind its `own` fence: key, token, and the epoch that begins."""
+    fence, token, epoch = own
+    names = wire.OrgKeys(org)
     if await redis.hexists(names.meta, "epoch"):
         # Another process was faster: a turn that SQL hears of now would be none that a server has.
         await redis.delete(fence)

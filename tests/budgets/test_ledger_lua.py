@@ -17,7 +17,7 @@ VERBS = sorted(
 )
 MUST_WORK_WHEN_FULL = {
     *("dispatch", "renew", "settle", "release", "expire"),
-    *("pulse", "restore", "adopt", "rebuild", "claim", "reclaim", "announce", "vouch"),
+    *("pulse", "restore", "adopt", "fence", "rebuild", "claim", "reclaim", "announce", "vouch"),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from redis.exceptions import RedisError
 from sqlalchemy import update
 
+from gateway.budgets import recovery
 from gateway.budgets.audit import audit
 from gateway.budgets.holds import Denied, Held
 from gateway.budgets.ledger import Ledger
@@ -213,6 +214,49 @@ async def test_what_a_rebuild_that_broke_off_had_sent_opens_nothing_when_it_arri
     assert (await history.settle(ORG, "open", charge(9), RECORD, [BUDGET])).kind == "orphan"
     assert await JournalConsumer(redis, database).drain_once() == 1
     assert (await audit(redis, Archive(database), ORG)).differences == ()
+
+
+async def test_a_rebuild_may_take_longer_than_its_fence_would_stand_without_it(
+    redis: Redis, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifetimes = (await with_history(redis, database))._lifetimes
+    await redis.flushall()
+    monkeypatch.setattr(recovery, "FENCE_MS", 300)
+    others: list[bool] = []
+
+    async def long() -> None:
+        for _ in range(10):
+            others.append(await rebuild(redis, Archive(database), ORG, lifetimes, process="other"))
+            await asyncio.sleep(0.1)
+
+    assert await rebuild(redis, _Stopping(database, long), ORG, lifetimes, process="p")
+
+    assert others == [False] * 10
+    assert (await stored(redis, BUDGET))["s1"] == 17
+
+
+async def test_the_fence_of_a_process_that_died_falls(
+    redis: Redis, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifetimes = (await with_history(redis, database))._lifetimes
+    await redis.flushall()
+    monkeypatch.setattr(recovery, "FENCE_MS", 300)
+    stuck = asyncio.Event()
+
+    async def die() -> None:
+        stuck.set()
+        await asyncio.sleep(60)
+
+    dying = asyncio.create_task(rebuild(redis, _Stopping(database, die), ORG, lifetimes, process="p"))
+    await stuck.wait()
+    dying.cancel()
+    await asyncio.wait({dying})
+
+    async def taken_over() -> bool:
+        return await rebuild(redis, Archive(database), ORG, lifetimes, process="other")
+
+    await until(taken_over, within_s=5)
+    assert (await stored(redis, BUDGET))["s1"] == 17
 
 
 async def test_who_comes_to_rebuild_when_it_is_done_stops_no_consumer(

@@ -18,7 +18,7 @@ def after_subject(part: Callable[[], Any]) -> Callable[[Any], Any]:
     """A provider of `part` that is asked when the caller is known.
 
     Dependencies that do not wait for each other are found side by side, each in a task of its own: where both
-    are at hand, those tasks cost a request more than all the rest of the framework.
+    are at hand, those tasks cost a request nearly as much as all the rest of the framework.
     """
 
     def provide(subject: Part[Any]) -> Any:  # noqa: ARG001

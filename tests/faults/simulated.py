@@ -152,6 +152,7 @@ class World:
         self.asked: dict[str, Asked] = {}
         self.failovers: list[float] = []
         self.copied_at = 0.0
+        self.unposted: set[str] = set()
         self.crashes = 0
         self.log: list[str] = []
         self.answers: list[UpstreamAnswer] = []
@@ -275,6 +276,7 @@ class World:
     async def take_over(self) -> None:
         await asyncio.sleep(self.chance.uniform(2, CLIENTS_S))
         copy, self.copied_at = self.store.snapshot(), self.loop.now
+        self.unposted = {hold for gateway in self.gateways for hold in gateway.settlements._queue}
         await asyncio.sleep(self.chance.uniform(0.0, 1.0))
         self.say("a replica takes over")
         self.failovers.append(self.loop.now)
@@ -282,9 +284,9 @@ class World:
         self.forget(self.dead)
 
     def forget(self, gateways: list[Gateway]) -> None:
-        """What these ended after the copy was made, nobody else may know."""
+        """What these ended or posted after the copy was made, nobody else may know."""
         for one in (one for gateway in gateways for one in gateway.ended):
-            one.forgotten = one.forgotten or one.ended_at >= self.copied_at
+            one.forgotten = one.forgotten or one.ended_at >= self.copied_at or one.id in self.unposted
 
     async def step(self) -> None:
         await asyncio.sleep(self.chance.uniform(1, CLIENTS_S))

@@ -16,7 +16,7 @@ THROUGH = {
     "lifecycle/test_slot": "ask seen",
     "lifecycle/test_ladder": "admission alternatives",
     "api/test_openapi": "estimate schemas responses system",
-    "api/test_images": "bodies errors models serving",
+    "api/test_images": "bodies errors models parts serving",
     "api/test_eco": "answers budgets sheets",
     # Amounts and holds only mean something to the scripts that count them.
     "budgets/test_ledger_settle": "amounts closing holds lifetimes",

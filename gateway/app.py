@@ -38,12 +38,17 @@ from gateway.upstreams.deployments import DeploymentSet
 from gateway.upstreams.rules import Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from litestar.types import ASGIApp
     from opentelemetry.sdk.trace.export import SpanExporter
 
 logger = logging.getLogger(__name__)
 
 GC_THRESHOLDS = (50_000, 20, 100)
+WITHOUT_A_CALLER = {"keys", "readiness", "telemetry"}
+"""The parts by which a caller is found, and those of routes that everybody may ask."""
 SIGNAL_TIMEOUT_S = 15.0
 UNPOSTED, EMERGENCY = "unposted", "emergency"
 STOP_AGAIN_S = 1.0
@@ -96,9 +101,8 @@ def routes(settings: Settings, running: Running) -> Litestar:
             pages_router(dashboard.path, dashboard.directory, dashboard.headers),
         ],
         dependencies={
-            **{name: Provide(running.part(name), sync_to_thread=False) for name in Running.PARTS},
             "subject": Provide(provide_subject),
-            "images": Provide(after_subject(running.part("images")), sync_to_thread=False),
+            **{name: Provide(_provider(running, name), sync_to_thread=False) for name in Running.PARTS},
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running.open],
@@ -108,6 +112,11 @@ def routes(settings: Settings, running: Running) -> Litestar:
     )
     complete(app.openapi_schema)
     return app
+
+
+def _provider(running: Running, name: str) -> Callable[..., Any]:
+    part = running.part(name)
+    return part if name in WITHOUT_A_CALLER else after_subject(part)
 
 
 def describe() -> str:

@@ -15,13 +15,13 @@ Part: TypeAlias = NamedDependency[SkipValidation[T]]
 
 
 def after_subject(part: Callable[[], Any]) -> Callable[[Any], Any]:
-    """A provider of `part` that is asked when the caller is known.
+    """A provider of a part that only a known caller's request gets: its parameter has the caller found first.
 
     Dependencies that do not wait for each other are found side by side, each in a task of its own: where both
     are at hand, those tasks cost a request nearly as much as all the rest of the framework.
     """
 
-    def provide(subject: Part[Any]) -> Any:  # noqa: ARG001
+    def provide(subject: Part[Any]) -> Any:  # noqa: ARG001  the framework reads the parameter's name
         return part()
 
     return provide

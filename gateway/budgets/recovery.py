@@ -137,14 +137,14 @@ async def rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes
     Raises what Redis and SQL raise, LedgerUnavailable when the fence was lost on the way. Nothing is admitted
     or settled for the org until the end, and nothing admitted for `GRACE_MS` after it.
     """
-    fence, token, epoch = org_key(org, "fence"), f"{process}:{uuid.uuid4().hex}", uuid.uuid4().hex
+    fence, token = org_key(org, "fence"), f"{process}:{uuid.uuid4().hex}"
     if not await redis.set(fence, token, nx=True, px=FENCE_MS):
         holder = await redis.get(fence)
         if holder is None or not str(holder).startswith(f"{process}:"):
             return False
         await redis.set(fence, token, px=FENCE_MS)
     async with _kept(redis, fence, token):
-        return await _rebuild(redis, archive, org, lifetimes, (fence, token, epoch))
+        return await _rebuild(redis, archive, org, lifetimes, token)
 
 
 @asynccontextmanager
@@ -170,12 +170,9 @@ async def _keep(redis: Redis, fence: str, token: str) -> None:
             _log.warning("a fence was not renewed: %s", error)
 
 
-async def _rebuild(
-    redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, own: tuple[str, str, str]
-) -> bool:
-    """What `rebuild` does behind its `own` fence: key, token, and the epoch that begins."""
-    fence, token, epoch = own
-    names = wire.OrgKeys(org)
+async def _rebuild(redis: Redis, archive: Archive, org: str, lifetimes: Lifetimes, token: str) -> bool:
+    """What `rebuild` does behind the fence with its `token`."""
+    names, fence, epoch = wire.OrgKeys(org), org_key(org, "fence"), uuid.uuid4().hex
     if await redis.hexists(names.meta, "epoch"):
         # Another process was faster: a turn that SQL hears of now would be none that a server has.
         await redis.delete(fence)

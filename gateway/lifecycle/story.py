@@ -66,6 +66,7 @@ class Story:
             self.retry_of,
             self.reroute,
             tuple(self.attempts),
+            self.served,
         )
         if self._open is None or self._open[0] != told:
             self._open = told, self.record(route, outcome="unknown")

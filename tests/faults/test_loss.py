@@ -73,6 +73,17 @@ async def with_history(redis: Redis, database: Database) -> Ledger:
     return ledger
 
 
+async def noticing_a_loss(redis: Redis, database: Database, number: int) -> list[Ledger]:
+    """The store forgets everything, and so many processes have heard of it."""
+    await with_history(redis, database)
+    await redis.flushall()
+    ledgers = [ledger_of(redis, database) for _ in range(number)]
+    for ledger in ledgers:
+        with pytest.raises(LedgerUnavailable):
+            await ledger.balances(ORG, [BUDGET])
+    return ledgers
+
+
 async def test_a_lost_ledger_is_refused_until_it_is_rebuilt_from_sql(
     redis: Redis, database: Database
 ) -> None:
@@ -132,12 +143,7 @@ async def test_an_open_hold_is_brought_back_once(redis: Redis, database: Databas
 
 
 async def test_only_one_process_rebuilds(redis: Redis, database: Database) -> None:
-    await with_history(redis, database)
-    await redis.flushall()
-    ledgers = [ledger_of(redis, database) for _ in range(3)]
-    for ledger in ledgers:
-        with pytest.raises(LedgerUnavailable):
-            await ledger.balances(ORG, [BUDGET])
+    ledgers = await noticing_a_loss(redis, database, 3)
 
     rebuilt = await asyncio.gather(*(ledger.losses.rebuild() for ledger in ledgers))
 
@@ -149,12 +155,7 @@ async def test_a_rebuild_that_broke_off_is_gone_on_with_by_its_process_at_once(
     redis: Redis, database: Database
 ) -> None:
     """Another one waits until the fence falls."""
-    await with_history(redis, database)
-    await redis.flushall()
-    ledger, other = (ledger_of(redis, database) for _ in range(2))
-    for each in (ledger, other):
-        with pytest.raises(LedgerUnavailable):
-            await each.balances(ORG, [BUDGET])
+    ledger, other = await noticing_a_loss(redis, database, 2)
     await redis.set(org_key(ORG, "fence"), f"{ledger.losses._process}:earlier", px=60_000)
 
     assert await other.losses.rebuild() == 0
@@ -168,7 +169,7 @@ async def scripts_run(redis: Redis) -> int:
     return calls
 
 
-class _Stopping(Archive):
+class _ArchiveWithHook(Archive):
     """SQL's memory, and something that happens when all but a rebuild's last call is done."""
 
     def __init__(self, database: Database, before_the_last: Callable[[], Awaitable[None]]) -> None:
@@ -206,8 +207,8 @@ async def test_what_a_rebuild_that_broke_off_had_sent_opens_nothing_when_it_arri
             await until(arrived)
 
         with pytest.raises(RedisError):
-            await rebuild(slow, _Stopping(database, stall), ORG, lifetimes, process="p")
-        assert await rebuild(redis, _Stopping(database, flow), ORG, lifetimes, process="p")
+            await rebuild(slow, _ArchiveWithHook(database, stall), ORG, lifetimes, process="p")
+        assert await rebuild(redis, _ArchiveWithHook(database, flow), ORG, lifetimes, process="p")
         await slow.aclose()
     await redis.sadd(ORGS, ORG)
 
@@ -229,7 +230,7 @@ async def test_a_rebuild_may_take_longer_than_its_fence_would_stand_without_it(
             others.append(await rebuild(redis, Archive(database), ORG, lifetimes, process="other"))
             await asyncio.sleep(0.1)
 
-    assert await rebuild(redis, _Stopping(database, long), ORG, lifetimes, process="p")
+    assert await rebuild(redis, _ArchiveWithHook(database, long), ORG, lifetimes, process="p")
 
     assert others == [False] * 10
     assert (await stored(redis, BUDGET))["s1"] == 17
@@ -247,7 +248,7 @@ async def test_the_fence_of_a_process_that_died_falls(
         stuck.set()
         await asyncio.sleep(60)
 
-    dying = asyncio.create_task(rebuild(redis, _Stopping(database, die), ORG, lifetimes, process="p"))
+    dying = asyncio.create_task(rebuild(redis, _ArchiveWithHook(database, die), ORG, lifetimes, process="p"))
     await stuck.wait()
     dying.cancel()
     await asyncio.wait({dying})
@@ -262,12 +263,7 @@ async def test_the_fence_of_a_process_that_died_falls(
 async def test_who_comes_to_rebuild_when_it_is_done_stops_no_consumer(
     redis: Redis, database: Database
 ) -> None:
-    await with_history(redis, database)
-    await redis.flushall()
-    first, late = (ledger_of(redis, database) for _ in range(2))
-    for ledger in (first, late):
-        with pytest.raises(LedgerUnavailable):
-            await ledger.balances(ORG, [BUDGET])
+    first, late = await noticing_a_loss(redis, database, 2)
     assert await first.losses.rebuild() == 1
     await late.losses.rebuild()
 

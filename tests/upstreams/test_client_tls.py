@@ -31,6 +31,14 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@pytest.fixture
+def trusted(tmp_path: Path, authority: trustme.CA) -> str:
+    """The file that names it to a gateway."""
+    path = tmp_path / "authorities.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
 @asynccontextmanager
 async def behind_tls(
     home: Path, authority: trustme.CA, *, name: str = "127.0.0.1", **environment: str
@@ -49,10 +57,10 @@ async def behind_tls(
         yield client, images
 
 
-async def test_a_service_with_a_trusted_certificate_is_asked(tmp_path: Path, authority: trustme.CA) -> None:
-    trusted = tmp_path / "authorities.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    async with behind_tls(tmp_path / "g", authority, SSL_CERT_FILE=str(trusted)) as (client, images):
+async def test_a_service_with_a_trusted_certificate_is_asked(
+    tmp_path: Path, authority: trustme.CA, trusted: str
+) -> None:
+    async with behind_tls(tmp_path / "g", authority, SSL_CERT_FILE=trusted) as (client, images):
         answer = await client.post(GENERATIONS, json=ASK)
 
         assert answer.status_code == 200, answer.text
@@ -72,11 +80,9 @@ async def test_a_service_whose_certificate_nobody_vouches_for_gets_nothing_and_n
 
 
 async def test_a_trusted_certificate_for_another_name_is_not_enough(
-    tmp_path: Path, authority: trustme.CA
+    tmp_path: Path, authority: trustme.CA, trusted: str
 ) -> None:
-    trusted = tmp_path / "authorities.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    async with behind_tls(tmp_path / "g", authority, name="images.example", SSL_CERT_FILE=str(trusted)) as (
+    async with behind_tls(tmp_path / "g", authority, name="images.example", SSL_CERT_FILE=trusted) as (
         client,
         images,
     ):
